@@ -1,0 +1,1 @@
+"""What the course needs beside LangGraph: a model, eyes and checks."""

@@ -1,0 +1,334 @@
+"""Judge the check of lesson 01 and the four tasks of lab 01."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from workshop.checks.bench import (
+    Kitchen,
+    Wrong,
+    call,
+    expect,
+    in_script,
+    kitchen,
+    result,
+)
+
+Answer = Callable[..., Any]
+Replies = dict[str, str]  # question -> the text that the graph replied
+
+QUESTIONS = [f"What does table {n} get?" for n in (1, 2, 3)]
+BATCHES = [QUESTIONS, [f"What does table {n} pay?" for n in (1, 2, 3)]]
+GUESTS = 20
+
+
+# --- 01.0 and 01.1
+
+
+async def tables_together(answer: Answer) -> str:
+    """01.0: serve some tables together, texts in the order of the tables."""
+    async with kitchen(answer, ttft=0.5) as place:
+        return await _all_at_once(answer, place, tables=len(QUESTIONS))
+
+
+async def questions_together(answer: Answer) -> str:
+    """01.1: answer some questions together, texts in their order."""
+    async with kitchen(answer, ttft=0.5) as place:
+        return await _all_at_once(answer, place, questions=QUESTIONS)
+
+
+async def _all_at_once(answer: Answer, place: Kitchen, **given: Any) -> str:
+    graph, replies = _first_is_last(place)
+    with place.model.meter() as meter:
+        value = await result(answer, graph=graph, **given)
+    texts = _texts(value)
+    place.must_be_used(meter, "graph")
+    many = len(QUESTIONS)
+    if len(texts) != many:
+        raise Wrong(f"{len(texts)} texts came back for {many} questions")
+    if lines := [line for line in place.blocking if line]:
+        raise Wrong(
+            f"`{lines[0]}` blocks the event loop: at most "
+            f"{meter.peak_in_flight} request was in flight"
+        )
+    if meter.requests != many:
+        raise Wrong(f"{many} questions took {meter.requests} requests")
+    if meter.peak_in_flight == 1:
+        raise Wrong(
+            "the three calls ran one after another: "
+            "at most 1 request was in flight"
+        )
+    if meter.peak_in_flight < many:
+        raise Wrong(
+            f"at most {meter.peak_in_flight} of {many} requests were in "
+            "flight at once"
+        )
+    expected = [
+        replies.get(q) for q in given.get("questions", sorted(replies))
+    ]
+    if sorted(texts) == sorted(replies.values()) and texts != expected:
+        raise Wrong("the texts are in another order than the questions")
+    if texts != expected:
+        raise Wrong("the texts are not what the graph replied")
+    return f"three calls together: {many} requests were in flight at once"
+
+
+def _first_is_last(place: Kitchen) -> tuple[CompiledStateGraph, Replies]:
+    """A graph that serves the first question last, if others are waiting."""
+    replies: Replies = {}
+    others = asyncio.Event()
+
+    def reply(state: MessagesState) -> dict[str, Any]:
+        question = state["messages"][-1].text
+        replies[question] = f"{question} {place.llm.invoke(question).text}"
+        return {"messages": [("ai", replies[question])]}
+
+    async def areply(state: MessagesState) -> dict[str, Any]:
+        question = state["messages"][-1].text
+        replies[question] = question
+        replies[question] += f" {(await place.llm.ainvoke(question)).text}"
+        if question != min(replies):
+            others.set()
+        else:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(others.wait(), 1)
+            await asyncio.sleep(0.1)
+        return {"messages": [("ai", replies[question])]}
+
+    return _graph(RunnableLambda(reply, areply)), replies
+
+
+# --- 01.2
+
+
+async def loop_stays_free(answer: Answer) -> str:
+    """01.2: stream a reply without holding the event loop."""
+    async with kitchen(answer, ttft=0.3, per_token=0.05) as place:
+        replies: list[str] = []
+        menus: list[str] = []
+        pieces: list[str] = []
+        sent_at_first = 0
+
+        def read_menu() -> str:
+            place.note_blocking_call()
+            menus.append("The menu: soup, bread.")
+            return menus[-1]
+
+        def reply(state: MessagesState) -> dict[str, Any]:
+            message = place.llm.invoke(state["messages"])
+            replies.append(message.text)
+            return {"messages": [message]}
+
+        async def areply(state: MessagesState) -> dict[str, Any]:
+            message = await place.llm.ainvoke(state["messages"])
+            replies.append(message.text)
+            return {"messages": [message]}
+
+        graph = _graph(RunnableLambda(reply, areply))
+        with place.model.meter() as meter:
+            stream = expect(
+                call(
+                    answer,
+                    graph=graph,
+                    question=QUESTIONS[0],
+                    read_menu=read_menu,
+                ),
+                AsyncIterator,
+                "an async generator: `yield` each piece",
+            )
+            async for piece in stream:
+                if not isinstance(piece, str):
+                    raise Wrong(
+                        f"it yielded {type(piece).__name__}, not a text"
+                    )
+                if piece and not sent_at_first:
+                    sent_at_first = meter.read().tokens_sent
+                pieces.append(piece)
+    if lines := [line for line in place.blocking if line]:
+        raise Wrong(f"`{lines[0]}` blocks the event loop: no beat meanwhile")
+    if not menus:
+        raise Wrong("`read_menu` never ran: is an `await` missing?")
+    place.must_be_used(meter, "graph")
+    if "".join(pieces) != "".join(replies):
+        raise Wrong("the pieces together are not the reply")
+    if sent_at_first >= meter.tokens_sent:
+        raise Wrong(
+            "nothing was streamed: the model had finished before the first "
+            "piece came"
+        )
+    return (
+        "the loop stayed free, and the first piece came before the model "
+        "had finished"
+    )
+
+
+# --- 01.3
+
+
+async def calls_overlap(answer: Answer) -> str:
+    """01.3: build a graph whose node lets 20 calls overlap."""
+    async with kitchen(answer, ttft=0.4) as place:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(2))
+        graph = expect(
+            call(answer, llm=place.llm),
+            CompiledStateGraph,
+            "a compiled graph",
+        )
+        with place.model.meter() as meter:
+            states = await asyncio.gather(
+                *(graph.ainvoke(_ask(q)) for q in QUESTIONS)
+            )
+        place.must_be_used(meter, "llm")
+        for state in states:
+            last = (state.get("messages") or [None])[-1]
+            if not isinstance(last, AIMessage):
+                raise Wrong("the graph ended without a reply in `messages`")
+        if lines := [line for line in place.blocking if line]:
+            raise Wrong(
+                f"`{lines[0]}` blocks the event loop: at most 1 request "
+                "was in flight"
+            )
+        if place.blocking:
+            raise Wrong(
+                "each call held a worker thread: with 2 threads only 2 of 3 "
+                "calls overlapped"
+            )
+        for ttft in (0.75, 3):  # the second is for a very busy machine
+            place.model.pace(ttft=ttft, per_token=0.01)
+            peak = await _peak_at_first_reply(graph, place)
+            if peak == GUESTS:
+                return f"{GUESTS} calls overlapped: {peak} requests in flight"
+    raise Wrong(
+        f"at most {peak} of {GUESTS} requests were in flight: a lock or a "
+        "semaphore holds the others back"
+    )
+
+
+async def _peak_at_first_reply(
+    graph: CompiledStateGraph, place: Kitchen
+) -> int:
+    """Start all guests; count until the first is served."""
+    with place.model.meter() as meter:
+        guests = [
+            asyncio.create_task(graph.ainvoke(_ask(f"Table {n} orders")))
+            for n in range(GUESTS)
+        ]
+        served, _ = await asyncio.wait(
+            guests, return_when=asyncio.FIRST_COMPLETED
+        )
+        peak = meter.read().peak_in_flight
+        for guest in guests:
+            guest.cancel()
+        await asyncio.gather(*guests, return_exceptions=True)
+    for guest in served:
+        guest.result()  # raises what the answer raised
+    return peak
+
+
+# --- 01.4
+
+
+async def one_loop(answer: Answer) -> str:
+    """01.4: answer batches from a script; each batch together."""
+    if hasattr(asyncio, "_nest_patched"):
+        raise Wrong(
+            "nest_asyncio has changed asyncio in this kernel: restart it "
+            "and leave nest_asyncio out"
+        )
+    many, each = len(BATCHES), len(BATCHES[0])
+    replies: Replies = {}
+    async with kitchen(answer, ttft=0.5) as place:
+
+        async def reply(state: MessagesState) -> dict[str, Any]:
+            question = state["messages"][-1].text
+            text = (await place.llm.ainvoke(question)).text
+            replies[question] = f"{question} {text}"
+            return {"messages": [("ai", replies[question])]}
+
+        graph = _graph(reply)
+        with place.model.meter() as meter:
+            try:
+                value = await in_script(answer, graph=graph, batches=BATCHES)
+            except (RuntimeError, TypeError) as error:
+                raise _script_mistake(error) from error
+    if inspect.iscoroutine(value):
+        value.close()
+        raise Wrong("a script cannot await: `main` is a plain `def`")
+    lists = expect(value, list, "a list of lists")
+    place.must_be_used(meter, "graph")
+    if len(lists) != many or not isinstance(lists[0], list):
+        raise Wrong(f"it returned no list of {many} lists")
+    texts = [_texts(entry) for entry in lists]
+    if meter.peak_in_flight == 1:
+        raise Wrong(
+            "the calls ran one after another: at most 1 request was in flight"
+        )
+    if meter.peak_in_flight > each:
+        raise Wrong(
+            f"{meter.peak_in_flight} requests were in flight: the second "
+            "batch did not wait for the first"
+        )
+    if texts != [[replies.get(q) for q in batch] for batch in BATCHES]:
+        raise Wrong("the texts are not in the order of the questions")
+    return (
+        f"one event loop for {many} batches: {meter.requests} requests, "
+        f"{meter.peak_in_flight} in flight at once"
+    )
+
+
+def _script_mistake(error: Exception) -> Exception:
+    said = str(error)
+    if "Event loop is closed" in said or "different event loop" in said:
+        return Wrong(
+            "Event loop is closed: a second loop got the connections of the "
+            "first; one asyncio.run must hold everything"
+        )
+    if said.startswith("No synchronous function"):
+        return Wrong("the node is async: only `ainvoke` in a loop can run it")
+    return error
+
+
+# --- shared
+
+
+def _graph(node: Any) -> CompiledStateGraph:
+    builder = StateGraph(MessagesState)
+    builder.add_node("reply", node)
+    builder.add_edge(START, "reply")
+    return builder.compile()
+
+
+def _ask(question: str) -> dict[str, Any]:
+    return {"messages": [("user", question)]}
+
+
+def _texts(value: Any) -> list[str]:
+    texts = expect(value, list, "a list of texts")
+    if any(map(inspect.isawaitable, texts)):
+        for coroutine in filter(inspect.iscoroutine, texts):
+            coroutine.close()  # or Python warns about each of them
+        raise Wrong("the list holds calls that nobody awaited")
+    for text in texts:
+        if not isinstance(text, str):
+            raise Wrong(f"the list holds {type(text).__name__}, not texts")
+    return texts
+
+
+JUDGES = {
+    "01.0": tables_together,
+    "01.1": questions_together,
+    "01.2": loop_stays_free,
+    "01.3": calls_overlap,
+    "01.4": one_loop,
+}

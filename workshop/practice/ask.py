@@ -1,0 +1,197 @@
+"""What a client asked and what it is told, whichever API it speaks."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Problem(Exception):
+    """A request that is answered with OpenAI's error object."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        kind: str = "invalid_request_error",
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+        self.body = {
+            "error": {
+                "message": message,
+                "type": kind,
+                "param": param,
+                "code": code,
+            }
+        }
+
+
+@dataclass(frozen=True)
+class Call:
+    """A tool call; ``arguments`` is a JSON text."""
+
+    name: str
+    arguments: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A message. ``call_id`` names the call that a tool turn answers."""
+
+    role: str
+    text: str
+    calls: tuple[Call, ...] = ()
+    call_id: str = ""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function on offer; ``parameters`` is a JSON schema."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request for an answer.
+
+    ``choice`` is auto, none, required or the one tool that must be
+    called. ``schema`` is the JSON schema that the text must follow; an
+    empty one means any JSON object. ``limit`` is the most tokens to send.
+    """
+
+    turns: tuple[Turn, ...]
+    tools: tuple[Tool, ...] = ()
+    choice: str = "auto"
+    parallel: bool = True
+    schema: dict[str, Any] | None = None
+    limit: int | None = None
+    stop: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """32 characters that are the same whenever the same is asked."""
+        asked = repr((self.turns, self.tools, self.choice, self.schema))
+        data = asked.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer: calls, or a text, in the pieces that are sent.
+
+    ``cut_short`` says that the limit came before the end.
+    """
+
+    tokens: list[str] = field(default_factory=list)
+    calls: tuple[Call, ...] = ()
+    cut_short: bool = False
+
+
+@dataclass(frozen=True)
+class Script:
+    """An answer on the wire.
+
+    ``chunks`` holds the events of each token, and at the end those that
+    close the answer; one that is not streamed is just its last chunk.
+    """
+
+    chunks: list[bytes]
+    tokens: int
+    streamed: bool
+
+
+def missing(name: str) -> Problem:
+    return Problem(
+        400,
+        f"Missing required parameter: '{name}'.",
+        param=name,
+        code="missing_required_parameter",
+    )
+
+
+def wrong_type(name: str, expected: str, value: Any) -> Problem:
+    kinds = {
+        "str": "a string",
+        "int": "an integer",
+        "float": "a decimal",
+        "bool": "a boolean",
+        "list": "an array",
+        "dict": "an object",
+        "NoneType": "null",
+    }
+    got = kinds[type(value).__name__]
+    return Problem(
+        400,
+        f"Invalid type for '{name}': expected {expected}, but got {got} "
+        "instead.",
+        param=name,
+        code="invalid_type",
+    )
+
+
+def need(value: Any, name: str, kind: type, expected: str) -> Any:
+    """Return a value of the right JSON type, or raise the Problem."""
+    if value is None:
+        raise missing(name)
+    if not isinstance(value, kind) or (kind is int and value is True):
+        raise wrong_type(name, expected, value)
+    return value
+
+
+def text_of(content: Any, name: str) -> str:
+    """The text of a message: a string, or a list of content blocks.
+
+    A block without text leaves its type behind, as in ``[image_url]``.
+    """
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise wrong_type(name, "a string or an array", content)
+    parts = []
+    for index, block in enumerate(content):
+        block = need(block, f"{name}[{index}]", dict, "an object")
+        text = block.get("text", block.get("refusal"))
+        parts.append(text if isinstance(text, str) else f"[{block['type']}]")
+    return "\n".join(parts)
+
+
+def check_results(turns: list[Turn], param: str) -> None:
+    """Every call must have its result before anybody speaks again."""
+    open_calls: dict[str, None] = {}
+    for turn in turns:
+        if turn.role == "tool":
+            if turn.call_id not in open_calls:
+                raise Problem(
+                    400,
+                    "A tool result must follow the assistant message with "
+                    f"its call; no call {turn.call_id!r} waits for one.",
+                    param=param,
+                )
+            del open_calls[turn.call_id]
+            continue
+        _none_open(open_calls, param)
+        open_calls = dict.fromkeys(call.id for call in turn.calls)
+    _none_open(open_calls, param)
+
+
+def _none_open(open_calls: dict[str, None], param: str) -> None:
+    if open_calls:
+        raise Problem(
+            400,
+            "An assistant message with tool calls must be followed by a "
+            "result for each of them. Still without one: "
+            f"{', '.join(open_calls)}.",
+            param=param,
+        )

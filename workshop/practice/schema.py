@@ -1,0 +1,326 @@
+"""Values that follow a JSON schema, found in a text where it has them."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable
+from typing import Any
+
+from workshop.practice import words
+from workshop.practice.source import Source, clauses
+
+DEEPEST = 6  # levels; a schema may contain itself
+ABSENT = object()
+
+
+def _stems(text: str) -> frozenset[str]:
+    return frozenset(words.stem(word) for word in text.split())
+
+
+# Parameters that take a text as it was said, not just a name in it.
+FREE = _stems(
+    "query question text message content body prompt task sentence note "
+    "description reason summary instruction topic subject search term "
+    "keyword dish item request comment idea"
+)
+FORMULA = _stems("expression equation formula calculation")
+# A yes-or-no question with one of these is answered no, so that a graph
+# that loops until the model is content comes to its end.
+AGAIN = _stems("needs should continue retry requires error failed")
+# Formats, the words in names that mean them, and a value without a text.
+FORMATS = {
+    "date": ("date day when", "2026-01-01"),
+    "time": ("time hour", "12:00"),
+    "email": ("email mail recipient", "ada@example.com"),
+    "uri": ("url uri link website", "https://example.com"),
+    "uuid": ("uuid", "00000000-0000-4000-8000-000000000000"),
+    "date-time": ("", "2026-01-01T12:00:00"),
+}
+
+
+class Filler:
+    """Fills a schema from a text.
+
+    ``invent`` gives what the text does not say: it is called with a
+    parameter's name and returns a value, or None.
+    """
+
+    def __init__(
+        self,
+        root: dict[str, Any],
+        source: Source,
+        invent: Callable[[str], Any],
+    ) -> None:
+        self._root = root
+        self._source = source
+        self._invent = invent
+
+    def fill(self) -> tuple[Any, bool]:
+        """A value, and whether the text had all that is required."""
+        root = self._resolved(self._root)
+        if _kind(root) == "object":
+            return self._object(root, 0)
+        value = self._find(root, "", 0, hinted=False)
+        if value is not ABSENT:
+            return value, True
+        return self._make_up(root, "", 0), False
+
+    def _object(
+        self, schema: dict[str, Any], depth: int
+    ) -> tuple[dict[str, Any], bool]:
+        parts = schema.get("properties") or {}
+        required = [
+            name
+            for name in schema.get("required", ())
+            if name in parts and not _nullable(self._resolved(parts[name]))
+        ]
+        values: dict[str, Any] = {}
+        for hinted in (True, False):
+            for name, part in parts.items():
+                # What may be left out is only taken where it is named.
+                if name in values or not (
+                    hinted or name in required or not required
+                ):
+                    continue
+                value = self._find(part, name, depth + 1, hinted)
+                if value is not ABSENT:
+                    values[name] = value
+        found = all(name in values for name in required)
+        for name in schema.get("required", ()):
+            if name in parts and name not in values:
+                values[name] = self._make_up(parts[name], name, depth + 1)
+        return {name: values[name] for name in parts if name in values}, found
+
+    def _find(self, schema: Any, name: str, depth: int, hinted: bool) -> Any:
+        """A value that the text has, or ABSENT.
+
+        ``hinted`` accepts only what the text connects with the name.
+        """
+        schema = self._resolved(schema)
+        for variant in schema.get("anyOf", schema.get("oneOf", ())):
+            value = self._find(variant, name, depth, hinted)
+            if value is not ABSENT and value is not None:
+                return value
+        if "enum" in schema:
+            return self._find_choice(schema["enum"])
+        if "const" in schema:
+            return schema["const"]
+        hint = _stems(" ".join(words.parts(name)))
+        match _kind(schema):
+            case "string":
+                return self._find_text(schema, hint, hinted)
+            case "integer" | "number" as kind:
+                number = self._source.take("number", hint if hinted else None)
+                return ABSENT if number is None else _number(number, kind)
+            case "boolean":
+                return self._find_flag(hint)
+            case "array" if not hinted and depth < DEEPEST:
+                return self._find_list(schema, name, depth) or ABSENT
+            case "object" if not hinted and depth < DEEPEST:
+                return self._find_object(schema, depth)
+        return ABSENT
+
+    def _find_choice(self, choices: list[Any]) -> Any:
+        for choice in choices:
+            if self._source.take_words(str(choice)):
+                return choice
+        said = set(words.stems(self._source.text))
+        for choice in choices:
+            if not said.isdisjoint(words.stems(str(choice))):
+                return choice
+        return ABSENT
+
+    def _find_text(
+        self, schema: dict[str, Any], hint: frozenset[str], hinted: bool
+    ) -> Any:
+        take = self._source.take
+        found = None
+        form = _format(schema, hint)
+        if form is not None:
+            found = take(form)
+            if found is None and form.startswith("date"):
+                found = take("day")
+                if found and "format" in schema:
+                    found = _calendar_day(found)
+        elif hinted:
+            found = self._after_name(hint)
+            found = found or take("quoted", hint) or take("name", hint)
+        elif hint & FORMULA:
+            found = take("sum")
+        elif hint & FREE:
+            found = take("quoted") or self._source.take_phrase()
+            if found is None and self._source.listed:
+                found = self._source.rest()
+        else:
+            found = take("quoted") or take("name") or self._short_phrase()
+        return found or ABSENT
+
+    def _after_name(self, hint: frozenset[str]) -> str | None:
+        """What stands after "name: " or "name=" in the text."""
+        for label, value in re.findall(
+            r"(\w+)\s*[:=]\s*(\"[^\"]+\"|[^\s,;]+)", self._source.text
+        ):
+            if words.stem(label) in hint:
+                value = value.strip("\"'.")
+                self._source.take_words(value)
+                return value
+        return None
+
+    def _short_phrase(self) -> str | None:
+        mark = self._source.mark()
+        phrase = self._source.take_phrase()
+        if phrase is None and self._source.listed:
+            phrase = self._source.rest()
+        if phrase and len(phrase.split()) <= 3:
+            return phrase
+        self._source.give_back(mark)
+        return None
+
+    def _find_flag(self, hint: frozenset[str]) -> Any:
+        text = self._source.text.lower()
+        for word in re.findall(r"[\w']+", text):
+            if words.stem(word) in hint and word not in ("is", "be", "has"):
+                denied = rf"\b(?:no|not|without|don't)\s(?:\w+\s)?{word}"
+                return re.search(denied, text) is None
+        return ABSENT
+
+    def _find_list(
+        self, schema: dict[str, Any], name: str, depth: int
+    ) -> list[Any]:
+        item = self._resolved(schema.get("items") or {})
+        source = self._source
+        if "enum" in item:
+            return [c for c in item["enum"] if source.take_words(str(c))]
+        match _kind(item):
+            case "integer" | "number" as kind:
+                return [_number(n, kind) for n in source.take_all("number")]
+            case "string":
+                found = source.take_all("quoted") or source.take_all("name")
+                return found if len(found) > 1 else self._listed(found)
+            case "object":
+                values = []
+                for start, end in clauses(source.text):
+                    part = Source(source.text[start:end])
+                    filler = Filler(self._root, part, self._invent)
+                    value = filler._find_object(item, depth + 1)
+                    values += [] if value is ABSENT else [value]
+                return values
+        return []
+
+    def _listed(self, found: list[str]) -> list[str]:
+        entries = self._source.entries()
+        return entries if len(entries) > 1 else found
+
+    def _find_object(self, schema: dict[str, Any], depth: int) -> Any:
+        mark = self._source.mark()
+        if schema.get("properties"):
+            value, found = self._object(schema, depth)
+        else:
+            pairs = re.findall(
+                r"(\w+)\s*[:=]\s*([^\s,;]+)", self._source.text
+            )
+            value, found = dict(pairs), bool(pairs)
+        if found and value:
+            return value
+        self._source.give_back(mark)
+        return ABSENT
+
+    def _make_up(self, schema: Any, name: str, depth: int) -> Any:
+        """A value that is allowed, for what the text does not say."""
+        schema = self._resolved(schema)
+        if "default" in schema:
+            return schema["default"]
+        if _nullable(schema):
+            return None
+        for variant in schema.get("anyOf", schema.get("oneOf", ())):
+            return self._make_up(variant, name, depth)
+        if "enum" in schema:
+            return schema["enum"][0]
+        if "const" in schema:
+            return schema["const"]
+        match _kind(schema):
+            case "object":
+                deep = depth >= DEEPEST
+                return {} if deep else self._object(schema, depth)[0]
+            case "array":
+                return self._make_up_list(schema, name, depth)
+            case "integer" | "number":
+                above = schema.get("exclusiveMinimum", 0) + 1
+                return schema.get("maximum", schema.get("minimum", above))
+            case "boolean":
+                return AGAIN.isdisjoint(_stems(" ".join(words.parts(name))))
+            case "null":
+                return None
+        form = _format(schema, frozenset())
+        text = FORMATS[form][1] if form else self._invent(name)
+        text = text if isinstance(text, str) else name or "text"
+        return text[: schema.get("maxLength")]
+
+    def _make_up_list(
+        self, schema: dict[str, Any], name: str, depth: int
+    ) -> list[Any]:
+        item = self._resolved(schema.get("items") or {})
+        invented = self._invent(name)
+        if _kind(item) == "string" and isinstance(invented, list):
+            return invented
+        count = max(1, schema.get("minItems", 1)) if depth < DEEPEST else 0
+        return [self._make_up(item, name, depth + 1) for _ in range(count)]
+
+    def _resolved(self, schema: Any) -> dict[str, Any]:
+        """The schema with its references and parts put in."""
+        if not isinstance(schema, dict):  # true allows anything
+            return {}
+        for _ in range(DEEPEST):
+            if "$ref" not in schema:
+                break
+            target: Any = self._root
+            for step in schema["$ref"].split("/")[1:]:
+                target = target[step]
+            own = {k: v for k, v in schema.items() if k != "$ref"}
+            schema = {**target, **own}
+        merged = dict(schema)
+        for part in schema.get("allOf", ()):
+            merged.update(self._resolved(part))
+        return merged
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        return next((k for k in kind if k != "null"), "null")
+    return kind or ("object" if "properties" in schema else "string")
+
+
+def _nullable(schema: dict[str, Any]) -> bool:
+    kinds = schema.get("type")
+    variants = schema.get("anyOf", schema.get("oneOf", ()))
+    return (isinstance(kinds, list) and "null" in kinds) or any(
+        variant.get("type") == "null" for variant in variants
+    )
+
+
+def _format(schema: dict[str, Any], hint: frozenset[str]) -> str | None:
+    form = schema.get("format")
+    if form in FORMATS:
+        return form
+    for form, (names, _) in FORMATS.items():
+        if not hint.isdisjoint(_stems(names)):
+            return form
+    return None
+
+
+def _number(text: str, kind: str) -> int | float:
+    number = float(text)
+    return int(number) if kind == "integer" or "." not in text else number
+
+
+def _calendar_day(word: str) -> str:
+    """The ISO date of "tomorrow" or "next Friday"."""
+    today = datetime.date.today()
+    names = "mon tue wed thu fri sat sun".split()
+    day = word.lower().split()[-1]
+    ahead = {"today": 0, "tonight": 0, "tomorrow": 1}.get(day)
+    if ahead is None:
+        ahead = (names.index(day[:3]) - today.weekday() - 1) % 7 + 1
+    return str(today + datetime.timedelta(days=ahead))

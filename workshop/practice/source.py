@@ -1,0 +1,233 @@
+"""What a text offers as arguments: numbers, quotes, names, dates, ...
+
+Each piece is taken once, so that "3 times 4" fills two parameters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from workshop.practice import words
+
+_DAYS = "mon|tues|wednes|thurs|fri|satur|sun"
+_HEX = "[0-9a-fA-F]"
+_CAPITAL = "[A-ZÀ-Þ]"
+PATTERNS = {
+    "quoted": re.compile(
+        r"\"([^\"\n]+)\"|(?<!\w)'([^'\n]+)'(?!\w)|“([^”]+)”|‘([^’]+)’"
+        r"|`([^`]+)`"
+    ),
+    "email": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
+    "uri": re.compile(r"https?://[^\s\"'<>)]*[^\s\"'<>).,;!?]"),
+    "uuid": re.compile(rf"\b{_HEX}{{8}}(?:-{_HEX}{{4}}){{3}}-{_HEX}{{12}}\b"),
+    "date": re.compile(r"\b\d{4}-\d\d-\d\d\b"),
+    "day": re.compile(
+        r"\b(?:today|tomorrow|tonight|(?:next |this )?"
+        rf"(?:{_DAYS})day)\b",
+        re.I,
+    ),
+    "time": re.compile(
+        r"\b\d{1,2}:\d\d(?:\s?[ap]m)?\b|\b\d{1,2}\s?[ap]m\b", re.I
+    ),
+    "sum": re.compile(r"\(*\d[\d.]*(?:\s*[-+*/^%×÷]+\s*\(*\d[\d.]*\)*)+"),
+    "name": re.compile(
+        rf"\b{_CAPITAL}[\w'’-]*"
+        rf"(?:\s(?:(?:de|la|of)\s)?{_CAPITAL}[\w'’-]*)*"
+        r"(?:,\s[A-Z]{2}\b)?"
+    ),
+    "number": re.compile(
+        r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\d:])"
+        r"|\b(?:two|three|four|five|six|seven|eight|nine|ten)\b",
+        re.I,
+    ),
+}
+COUNTED = "zero one two three four five six seven eight nine ten".split()
+# A word before a piece, and the parameters that it points to.
+POINTERS = {
+    "from": "origin source departure start sender from a",
+    "to": "destination arrival recipient receiver target to end language",
+    "in": "city location place country town region language",
+    "at": "city location place time",
+    "for": "person name customer guest city location",
+    "on": "date day",
+    "named": "name title",
+    "called": "name title",
+    "by": "author divisor factor",
+    "about": "topic subject",
+}
+# Words that start a sentence with a capital without being a name.
+OPENERS = frozenset(
+    "what what's whats which who whose when where where's why how how's is "
+    "are was were do does did can could would will should may the a an and "
+    "or but if in on at to for from of with by my your our i i'm i'd i'll "
+    "you we it it's he she they this that these there please tell show me "
+    "give find get look up search check use call run make take create add "
+    "multiply divide subtract compute calculate convert translate "
+    "summarize summarise explain describe compare research write send book "
+    "order orders table reserve schedule set list count read plan help let "
+    "let's also then first next finally now hello hi hey thanks no yes not "
+    "ok extract classify say reply answer return".split()
+)
+_PHRASE = re.compile(
+    r"(?::|\b(?:saying|says|that|about|for|on|of|orders?|with|in|to))\s+"
+    r"(\S.*?)(?=[.?!,;]*(?:\s*$|[.?!;]\s|\n))",
+    re.I,
+)
+_BREAK = re.compile(
+    r"[.;!?]\s+|\n+|,?\s+(?:and\s+(?:then|also)|then|and|or|&)\s+"
+)
+_COMMA = re.compile(r",\s+(?![A-Z]{2}\b)")
+_LIST = re.compile(r",.*\s(?:and|or|&)\s", re.S)
+_TAIL = re.compile(r"\s(?:for|to|at|in|on|from|with|please)\b.*", re.S)
+
+
+class Piece(NamedTuple):
+    start: int
+    end: int
+    value: str
+
+
+class Source:
+    """A text and what has been taken from it.
+
+    ``not_names`` are stems that are no name at the start of a sentence;
+    ``listed`` says that the text is an entry of a list.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        not_names: Collection[str] = (),
+        listed: bool = False,
+    ) -> None:
+        self.text = text
+        self.listed = listed
+        self._not_names = frozenset(not_names)
+        self._used: list[Piece] = []
+        self._found: dict[str, list[Piece]] = {}
+
+    def mark(self) -> int:
+        """A point to go back to with ``give_back``."""
+        return len(self._used)
+
+    def give_back(self, mark: int) -> None:
+        """Make free again what was taken since the mark."""
+        del self._used[mark:]
+
+    def take(
+        self, kind: str, hint: Collection[str] | None = None
+    ) -> str | None:
+        """The first piece of a kind that is free, or None.
+
+        With a ``hint``, the stems of a parameter's name, only a piece
+        that stands beside one of them, as in "table 3".
+        """
+        if kind not in self._found:
+            self._found[kind] = list(self._find(kind))
+        for piece in self._found[kind]:
+            free = all(
+                piece.end <= used.start or piece.start >= used.end
+                for used in self._used
+            )
+            if free and (hint is None or self._beside(piece, hint)):
+                self._used.append(piece)
+                return piece.value
+        return None
+
+    def take_all(self, kind: str) -> list[str]:
+        """All pieces of a kind that are free."""
+        return list(iter(lambda: self.take(kind), None))
+
+    def take_words(self, value: str) -> bool:
+        """Take exactly these words, if they are there in any case."""
+        spoken = r"[\s_-]".join(map(re.escape, re.split(r"[\s_-]", value)))
+        found = re.search(rf"(?<!\w){spoken}(?!\w)", self.text, re.I)
+        if found:
+            self._used.append(Piece(*found.span(), value))
+        return found is not None
+
+    def take_phrase(self) -> str | None:
+        """What the text is about: after a colon, "for", "about", ..."""
+        found = _PHRASE.search(self.text)
+        if found is None or any(p.value == found[1] for p in self._used):
+            return None
+        self._used.append(Piece(*found.span(1), found[1]))
+        return re.sub(r"\s(?:today|now|please)$", "", found[1], flags=re.I)
+
+    def rest(self) -> str:
+        """The text without the words that only open the sentence."""
+        said = self.text.strip()
+        while " " in said:
+            first, rest = said.split(maxsplit=1)
+            if first.lower().rstrip(",:") not in OPENERS:
+                break
+            said = rest
+        return said.rstrip("?!.,;: ")
+
+    def entries(self) -> list[str]:
+        """The entries of a list such as "soup, bread and wine"."""
+        said = self.take_phrase() if ":" in self.text else None
+        found = re.split(r",\s*(?:and\s+)?|\s+and\s+", said or self.rest())
+        return [entry for part in found if (entry := _TAIL.sub("", part))]
+
+    def _find(self, kind: str) -> Iterator[Piece]:
+        for match in PATTERNS[kind].finditer(self.text):
+            piece = Piece(*match.span(), match[0])
+            if kind == "quoted":
+                piece = piece._replace(value=match[match.lastindex])
+            elif kind == "name":
+                piece = self._without_opener(piece)
+            elif kind == "number":
+                number = match[0].lower().replace(",", "")
+                if number in COUNTED:
+                    number = str(COUNTED.index(number))
+                piece = piece._replace(value=number)
+            if piece.value:
+                yield piece
+
+    def _without_opener(self, piece: Piece) -> Piece:
+        """A name without a first word that is none."""
+        first, _, rest = piece.value.partition(" ")
+        plain = first.lower().replace("’", "'")
+        if plain in OPENERS or words.stem(plain) in self._not_names:
+            return Piece(piece.end - len(rest), piece.end, rest)
+        return piece
+
+    def _beside(self, piece: Piece, hint: Collection[str]) -> bool:
+        before = re.findall(r"[\w'’]+", self.text[: piece.start])[-3:]
+        while before and before[-1].lower() in ("is", "are", "of", "the"):
+            before.pop()
+        near = {words.stem(word) for word in before[-1:]}
+        for word in before[-1:]:
+            pointed = POINTERS.get(word.lower(), "")
+            near |= {words.stem(word) for word in pointed.split()}
+        if piece.value[-1].isdigit():  # 5 guests
+            after = re.match(r"\s*([^\W\d]+)", self.text[piece.end :])
+            near |= {words.stem(after[1])} if after else set()
+        return not near.isdisjoint(hint)
+
+
+def clauses(text: str) -> Iterator[tuple[int, int]]:
+    """Where the parts of a text are that could each be a wish.
+
+    It is cut at sentence ends and at "and", and at commas if it lists
+    something; never inside quotes.
+    """
+    safe = PATTERNS["quoted"].sub(lambda match: "q" * len(match[0]), text)
+    cuts = list(_BREAK.finditer(safe))
+    if lists(text):
+        cuts += _COMMA.finditer(safe)
+    start = 0
+    for cut in sorted(cuts, key=lambda match: match.start()):
+        if cut.start() > start:
+            yield start, cut.start()
+        start = max(start, cut.end())
+    if start < len(text):
+        yield start, len(text)
+
+
+def lists(text: str) -> bool:
+    """Whether the text has a list with commas and an "and"."""
+    return _LIST.search(text) is not None
