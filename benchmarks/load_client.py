@@ -70,9 +70,8 @@ class Stream(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.closed = asyncio.get_running_loop().create_future()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """Send the request and start this stream's clock."""
-        assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.sent = time.perf_counter()
         transport.write(self.request)

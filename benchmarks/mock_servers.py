@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 
@@ -33,7 +32,8 @@ HERE = Path(__file__).resolve().parent
 CACHE = HERE.parent / "build" / "benchmarks"
 OPEN_FILES = 8192  # sockets that a server and the client may have open
 START_LIMIT = 60.0  # seconds a server may take to answer
-SETTLE = 0.5  # seconds of rest before a load
+WARM_UP = 1.0  # seconds that a first stream may take, before the load
+QUIET, QUIET_LIMIT = 20.0, 30.0  # % of the machine; seconds to wait for it
 OPENED_PER_SECOND = 250.0  # for the paced loads
 
 
@@ -101,6 +101,13 @@ def running(rival: Rival, job: Job) -> Iterator[tuple[int, float]]:
         server.wait()
 
 
+def wait_for_quiet() -> None:
+    """Return when little else runs, or after `QUIET_LIMIT` seconds."""
+    give_up = time.perf_counter() + QUIET_LIMIT
+    while psutil.cpu_percent(1.0) > QUIET and time.perf_counter() < give_up:
+        pass
+
+
 def wait_for_200(url: str, server: subprocess.Popen[bytes]) -> None:
     """Return when `url` answers; RuntimeError if the server never does."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -121,7 +128,7 @@ def send(load: Load) -> dict:
     done = subprocess.run(
         [sys.executable, str(HERE / "load_client.py")],
         input=json.dumps(asdict(load)),
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         timeout=load.deadline + 60,
         check=True,
@@ -149,9 +156,10 @@ def measure(rival: Rival, streams: int, tokens: int, paced: bool) -> dict:
         per_token=per_token,
         deadline=60 + 2 * (opening + length),
     )
+    wait_for_quiet()
     with running(rival, job) as (pid, start):
-        time.sleep(SETTLE)
         idle = megabytes(pid)
+        send(replace(load, streams=1, opened_per_second=0.0, deadline=WARM_UP))
         machine, server = busy_seconds(), cpu_seconds(pid)
         began = time.perf_counter()
         figures = send(load)
@@ -198,8 +206,7 @@ def main() -> None:
     options = arguments()
     allow_open_files()
     chosen = [r for r in RIVALS if not options.only or r.name in options.only]
-    if not shutil.which("node") or not shutil.which("npm"):
-        chosen = [rival for rival in chosen if rival.name != "aimock"]
+    chosen = [rival for rival in chosen if rival.available()]
     rounds, many, tokens = (1, 200, 20) if options.quick else (3, 1000, 80)
     loads = [(many, False), (1, True), (100, True), (many, True)]
 

@@ -12,6 +12,15 @@ WORDS = "one two six ten"  # three letters each: four with the space
 TTFT, PER_TOKEN = 0.2, 0.1  # seconds, for the servers that can be paced
 
 
+def node_version() -> str:
+    """Return Node's version as it says it, or "" without Node."""
+    if not shutil.which("node"):
+        return ""
+    asked = ["node", "--version"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
 @dataclass(frozen=True)
 class Job:
     """One start of a server: on which port, how paced, how long answers."""
@@ -44,13 +53,17 @@ class Rival:
     steady = True  # False: its pace is random, only gaps are compared
     notes: str
 
+    def available(self) -> bool:
+        """Return whether this machine can install and run the server."""
+        return True
+
     def install(self, folder: Path) -> None:
         """Make an environment with this server in `folder`, once."""
         if (folder / "done").exists():
             return
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         wanted = f"{self.package}=={self.version}"
-        pip = [self.python(folder), "-m", "pip", "install", "-q", wanted]
+        pip = [self.python(folder), "-m", "pip", "install", "-qq", wanted]
         subprocess.run(pip, check=True)
         (folder / "done").touch()
 
@@ -86,7 +99,7 @@ class Practice(Rival):
     """The practice model of this course, on the fastest loop at hand."""
 
     name = "practice model"
-    notes = "uvicorn with uvloop and httptools"
+    notes = "uvicorn with uvloop and httptools; one write for all due tokens"
 
     def install(self, folder: Path) -> None:
         """Make the folder only: the course's own environment is used."""
@@ -102,12 +115,16 @@ class Practice(Rival):
         timing = ["--ttft", str(ttft), "--per-token", str(pace)]
         return [*self.start_code(), "--port", str(job.port), *timing]
 
+    def prompt(self, job: Job) -> str:
+        """Return a prompt that is answered with the others' text."""
+        return "Reply with exactly: " + job.words(job.tokens)
+
 
 class PlainPractice(Practice):
     """The same server where uvloop and httptools do not exist."""
 
     name = "practice model, plain"
-    notes = "uvicorn with asyncio and h11"
+    notes = "uvicorn with asyncio and h11; one write for all due tokens"
 
     def start_code(self) -> list[str]:
         """Return a command in which the two imports fail."""
@@ -196,13 +213,18 @@ class Aimock(Rival):
     first = TTFT + PER_TOKEN  # its first event holds the role only
     notes = "Node's own http server"
 
+    def available(self) -> bool:
+        """Return whether npm and a recent Node are at hand."""
+        major = node_version().partition(".")[0].removeprefix("v")
+        return bool(shutil.which("npm") and int(major or 0) >= 20)
+
     def install(self, folder: Path) -> None:
         """Install the npm package into `folder`, once."""
         if (folder / "done").exists():
             return
         folder.mkdir(parents=True, exist_ok=True)
         wanted = f"{self.package}@{self.version}"
-        npm = [shutil.which("npm") or "npm", "install", "--silent"]
+        npm = [str(shutil.which("npm")), "install", "--silent"]
         subprocess.run([*npm, "--prefix", folder, wanted], check=True)
         (folder / "done").touch()
 

@@ -14,6 +14,9 @@ exercise. In a code cell the lines after `# solution`, down to the first line
 that is indented less, become `...` under the `# TODO` comment above them; the
 solution shows these lines and drops both comments.
 
+Cells of a lesson that are tagged `cheat-sheet` also make a page beside the
+notebook: their prose, and the Markdown that they display.
+
 A new output that equals the stored one after sanitize.cfg does not replace
 it, so that building twice gives the same bytes.
 """
@@ -313,8 +316,8 @@ def adopt(target: Target, stored: NotebookNode) -> None:
         clean(new.outputs)
 
 
-def text_of(target: Target) -> str:
-    """Number the runs and return the notebook as it goes to disk."""
+def files_of(target: Target) -> dict[Path, str]:
+    """Number the runs and return what goes to disk, and where."""
     count = 0
     for cell in code(target.cells):
         if "nbval-skip" in tags(cell):
@@ -325,7 +328,27 @@ def text_of(target: Target) -> str:
             if output.output_type == "execute_result":
                 output.execution_count = count
     notebook = nbformat.v4.new_notebook(cells=target.cells, metadata=METADATA)
-    return nbformat.writes(notebook) + "\n"
+    return {target.path: nbformat.writes(notebook) + "\n"} | sheet_of(target)
+
+
+def sheet_of(target: Target) -> dict[Path, str]:
+    """Return the page that the cells tagged `cheat-sheet` make, if any.
+
+    It holds their prose, and the Markdown that their code displayed.
+    """
+    cells = [cell for cell in target.cells if "cheat-sheet" in tags(cell)]
+    if not cells:
+        return {}
+    title = target.cells[0].source.partition("\n")[0].removeprefix("# ")
+    parts = ["# Cheat sheet", f"Made by [{title}]({target.path.name})."]
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            parts.append(cell.source)
+        else:
+            shown = [output.get("data", {}) for output in cell.outputs]
+            parts += [data.get("text/markdown", "") for data in shown]
+    path = target.path.with_name(f"{target.path.name[:2]}_cheat_sheet.md")
+    return {path: "\n\n".join(parts) + "\n"}
 
 
 async def build(target: Target, force: bool, fresh: bool) -> str:
@@ -341,11 +364,21 @@ async def build(target: Target, force: bool, fresh: bool) -> str:
         done = f"executed in {time.perf_counter() - start:.1f} s"
         if stored and not fresh:
             keep(target.cells, stored.cells)
-    text = text_of(target)
-    if target.path.exists() and target.path.read_text("utf-8") == text:
+    changed = unlike(files_of(target))
+    if not changed:
         return "unchanged" if done == "text only" else f"{done}, unchanged"
-    target.path.write_text(text, "utf-8", newline="\n")
+    for path, text in changed.items():
+        path.write_text(text, "utf-8", newline="\n")
     return done
+
+
+def unlike(files: dict[Path, str]) -> dict[Path, str]:
+    """Return those files that are missing on disk or differ there."""
+    return {
+        path: text
+        for path, text in files.items()
+        if not (path.exists() and path.read_text("utf-8") == text)
+    }
 
 
 async def build_all(targets: list[Target], force: bool, fresh: bool) -> bool:
@@ -371,7 +404,7 @@ def check(root: Path) -> list[str]:
     """Compare the folders with their sources; return what is off."""
     targets = plan(root)
     problems = [fault for t in targets for fault in [difference(t)] if fault]
-    expected = {target.path for target in targets}
+    expected = {path for t in targets for path in (t.path, *sheet_of(t))}
     for folder in FOLDERS:
         for path in sorted((root / folder).rglob("*")):
             if ".ipynb_checkpoints" in path.parts or path.is_dir():
@@ -399,8 +432,9 @@ def difference(target: Target) -> str | None:
     if not current(target, stored):
         return f"{target}: cells are missing, added or never ran; {mend}"
     adopt(target, stored)
-    if text_of(target) != target.path.read_text("utf-8"):
-        return f"{target}: outputs, ids, counts or metadata differ; {mend}"
+    for path in unlike(files_of(target)):
+        name = f"{path.parent.name}/{path.name}"
+        return f"{name}: outputs, ids, counts or metadata differ; {mend}"
     return None
 
 

@@ -35,8 +35,8 @@ def plain(chunks: Iterable[object]) -> list[str]:
 def brief(chunk: object, width: int = 100) -> str:
     """One line about a chunk, with as much of its inside as fits.
 
-    A message is shown as its class and its text or tool call, a generated
-    id as ``<id>``, and what is too much as its size: ``{14 keys}``.
+    A message is shown as its class and its text or tool call. What does
+    not fit, and ids and times that are generated, become ``…``.
     """
     for depth in range(_DEEPEST, 0, -1):
         line = _brief(chunk, depth)
@@ -47,26 +47,31 @@ def brief(chunk: object, width: int = 100) -> str:
 
 def _brief(value: Any, depth: int) -> str:
     if isinstance(value, BaseMessage):
-        return f"{type(value).__name__}({_said(value)})"
+        said = f"({_said(value)})" if depth else ""
+        return type(value).__name__ + said
     if isinstance(value, dict):
-        if value and (depth == 0 or len(value) > 9):
+        if len(value) > 6:
             return f"{{{len(value)} keys}}"
         inner = (f"{k}: {_brief(v, depth - 1)}" for k, v in value.items())
-        return f"{{{', '.join(inner)}}}"
+        return f"{{{', '.join(inner) if depth else '…' * bool(value)}}}"
     if isinstance(value, list | tuple):
         left, right = "()" if isinstance(value, tuple) else "[]"
-        if value and depth == 0:
-            return f"{left}{len(value)} items{right}"
-        inner = (_brief(v, depth - 1) for v in value)
-        return f"{left}{', '.join(inner)}{right}"
+        if depth or all(isinstance(item, str) for item in value):
+            inner = ", ".join(_brief(item, depth - 1) for item in value)
+        else:
+            inner = "…"
+        comma = "," * (left == "(" and len(value) == 1)
+        return f"{left}{inner}{comma}{right}"
     if isinstance(value, str):
-        return _short(_GENERATED.sub("<id>", value))
+        return _short(_GENERATED.sub("…", value))
     return repr(value)
 
 
 def _said(message: BaseMessage) -> str:
     if pieces := getattr(message, "tool_call_chunks", None):
-        return "".join(f"{p['name'] or ''}{p['args'] or ''}" for p in pieces)
+        return ", ".join(
+            f"call {p['name'] or repr(p['args'])}" for p in pieces
+        )
     calls = [
         f"{call['name']}({json.dumps(call['args'])})"
         for call in getattr(message, "tool_calls", [])

@@ -58,8 +58,9 @@ class Counts:
     cut_off: int = 0
 
     def __str__(self) -> str:
+        requests = "request" if self.requests == 1 else "requests"
         return (
-            f"{self.requests} requests, at most {self.peak_in_flight} "
+            f"{self.requests} {requests}, at most {self.peak_in_flight} "
             f"in flight, {self.tokens_sent} tokens sent, "
             f"{self.cut_off} cut off"
         )
@@ -323,11 +324,18 @@ def _practice(before: Model | None) -> Model:
         os.environ.pop(name, None)
     os.environ["OPENAI_BASE_URL"] = model.base_url
     os.environ["OPENAI_API_KEY"] = model.key
-    for name in ("NO_PROXY", "no_proxy"):
-        direct = filter(None, os.environ.get(name, "").split(","))
-        host = model.base_url.split("/")[2].rsplit(":", 1)[0]
-        os.environ[name] = ",".join(dict.fromkeys([*direct, host]))
+    if urllib.request.getproxies():
+        _bypass_proxy(model.base_url.split("/")[2].rsplit(":", 1)[0])
     return model
+
+
+def _bypass_proxy(host: str) -> None:
+    """Let requests to ``host`` go straight there, past the proxy that is
+    set. Without the last line ChatOpenAI warns about it on each use."""
+    for name in ("NO_PROXY", "no_proxy"):
+        known = filter(None, os.environ.get(name, "").split(","))
+        os.environ[name] = ",".join(dict.fromkeys([*known, host]))
+    os.environ["LANGCHAIN_OPENAI_TCP_KEEPALIVE"] = "0"
 
 
 def _real_model() -> Model:

@@ -100,7 +100,7 @@ graph = graph.add_edge(START, "answer").compile()
 # %%
 question = {"messages": [("user", "Why does streaming matter?")]}
 
-async for chunk, about in graph.astream(question, stream_mode="messages"):
+async for chunk, _ in graph.astream(question, stream_mode="messages"):
     print(chunk.text, end="|", flush=True)
 
 # %% [markdown]

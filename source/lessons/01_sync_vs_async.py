@@ -2,7 +2,7 @@
 # # Serve eight tables at once: sync and async compared
 #
 # previous: [00 · Start here](00_start_here.ipynb) ·
-# next: 02 · Stream modes ·
+# next: [02 · Stream modes](02_astream_modes.ipynb) ·
 # lab: [01](../exercises/01_sync_vs_async.ipynb)
 
 # %% [markdown]
@@ -12,16 +12,15 @@
 # - prove that async calls overlap, and say what they do not speed up;
 # - find a call that blocks the event loop, and know where threads appear.
 #
-# Builds on lesson 00. Nothing else.
+# Builds on [lesson 00](00_start_here.ipynb).
 
 # %%
-import asyncio
-
 from workshop.model import connect
 
 model = connect()
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
+
 from workshop.observe import Heartbeat, Timeline
 
 # %% [markdown]
@@ -31,7 +30,7 @@ from workshop.observe import Heartbeat, Timeline
 # until the dish is ready. An **async** waiter serves other tables meanwhile.
 #
 # The kitchen is the model. The waiter is your program. The graph below stays
-# the same in the whole lesson. Only the way you call it changes.
+# the same. Only the way you call it changes.
 
 # %%
 llm = ChatOpenAI(model=model.name, stream_usage=True)
@@ -43,58 +42,12 @@ def order(table: int) -> dict:
 
 
 # %% [markdown]
-# ## One table: three pairs of methods
+# ## One table, three pairs of methods
 #
-# Every sync method has an async twin with an `a` in front. First the pair
-# that returns the final state.
-
-# %%
-with Timeline() as sync_call:
-    state = agent.invoke(order(1))
-with Timeline() as async_call:
-    async_state = await agent.ainvoke(order(1))
-
-print(state["messages"][-1].text)
-print("same:", state["messages"][-1].text == async_state["messages"][-1].text)
-
-# %% [markdown]
-# The second pair streams. `for` becomes `async for`.
-
-# %%
-MESSAGES = {"stream_mode": "messages"}
-chunks = [c.text for c, _ in agent.stream(order(1), **MESSAGES)]
-async_chunks = [c.text async for c, _ in agent.astream(order(1), **MESSAGES)]
-
-print(chunks)
-print("same:", chunks == async_chunks)
-
-# %% [markdown]
-# The third pair takes a list.
+# Every sync method has an async twin with an `a` in front. The first pair
+# returns the final state.
 #
-# **Predict.** `abatch` runs its inputs together on the event loop. What does
-# the sync `batch` do: one after another, or together?
-#
-# <details><summary>Answer</summary>
-#
-# Together as well. `batch` starts one thread for each input. Sync code can
-# be concurrent; it pays with threads.
-#
-# </details>
-
-# %%
-two = [order(1), order(2)]
-with model.meter() as batch:
-    agent.batch(two)
-with model.meter() as abatch:
-    await agent.abatch(two)
-
-print("batch :", batch)
-print("abatch:", abatch)
-
-# %% [markdown]
-# ## Is async faster?
-#
-# **Predict.** You ran one order both ways. Which one took less time?
+# **Predict.** The same order, both ways. Which one takes less time?
 #
 # <details><summary>Answer</summary>
 #
@@ -104,66 +57,100 @@ print("abatch:", abatch)
 # </details>
 
 # %%
+with Timeline() as sync_call:
+    agent.invoke(order(1))
+with Timeline() as async_call:
+    await agent.ainvoke(order(1))
 Timeline.compare({"invoke": sync_call, "ainvoke": async_call})
 
 # %% [markdown]
-# Both waited for the same kitchen. The two bars end at the same place.
+# Both bars end at the same place. The red band is the difference: while
+# `invoke` waits, nothing else in your program runs.
 #
-# Now eight tables order. The first function serves one after another. It
-# already uses `await`, but it awaits each answer before it asks for the next.
-
-
-# %%
-async def one_after_another(tables: int):
-    for table in range(1, tables + 1):
-        await agent.ainvoke(order(table))
-
-
-async def together(tables: int):
-    orders = [order(table) for table in range(1, tables + 1)]
-    await asyncio.gather(*(agent.ainvoke(o) for o in orders))
-
-
-# %% [markdown]
-# **Predict.** How many requests are in flight at the same moment, at most, in
-# each of the two?
+# The second pair streams, and `for` becomes `async for`. The third takes
+# a list.
+#
+# **Predict.** `abatch` runs its inputs together. And the sync `batch`?
 #
 # <details><summary>Answer</summary>
 #
-# One and eight. `await` alone does not make anything concurrent. `gather`
-# starts all eight before it waits for any.
+# Together as well: it starts a thread for each input. Sync code can be
+# concurrent; it pays with threads.
 #
 # </details>
 
 # %%
-with Timeline() as slow, model.meter() as meter:
-    await one_after_another(8)
-print("one after another:", meter)
-
-with Timeline() as quick, model.meter() as meter:
-    await together(8)
-print("together         :", meter)
+MESSAGES = {"stream_mode": "messages"}
+chunks = [c.text for c, _ in agent.stream(order(1), **MESSAGES)]
+async_chunks = [c.text async for c, _ in agent.astream(order(1), **MESSAGES)]
+print(chunks)
+print("the same from astream:", chunks == async_chunks)
 
 # %%
+with model.meter() as batch:
+    agent.batch([order(1), order(2)])
+with model.meter() as abatch:
+    await agent.abatch([order(1), order(2)])
+print("batch: ", batch, "\nabatch:", abatch)
+
+# %% [markdown]
+# ## Eight tables
+#
+# The first waiter goes to the next table when he has finished with one. He
+# uses `await` like the second.
+#
+# **Predict.** How many requests are in flight at once, at most, in each?
+#
+# <details><summary>Answer</summary>
+#
+# One and eight. `await` alone makes nothing concurrent. `gather` starts all
+# eight before it waits for any.
+#
+# </details>
+
+# %%
+import asyncio
+
+
+async def serve(table: int) -> str:
+    stream = agent.astream(order(table), **MESSAGES)
+    return "".join([chunk.text async for chunk, _ in stream])
+
+
+async def one_after_another(tables: int) -> list[str]:
+    return [await serve(table + 1) for table in range(tables)]
+
+
+async def together(tables: int) -> list[str]:
+    return await asyncio.gather(*(serve(t + 1) for t in range(tables)))
+
+
+# %%
+with Timeline() as slow, model.meter() as one:
+    texts = await one_after_another(8)
+with Timeline() as quick, model.meter() as many:
+    same_texts = await together(8)
+print(one, many, f"same texts: {texts == same_texts}", sep="\n")
 Timeline.compare({"one after another": slow, "together": quick})
 
 # %% [markdown]
-# Same requests, same tokens, same kitchen. Each bar is as long as before.
-# What shrinks is the total, because the waits overlap.
+# Same requests, same tokens, and each bar is as long as before. What shrinks
+# is the total, because the waits overlap. That is the whole advantage of
+# async: **concurrency, not speed**. The texts are in order, too: `gather`
+# returns results in the order of its arguments.
 #
-# That is the whole advantage of async: **concurrency, not speed**.
-
-# %% [markdown]
 # ## Try it
 #
-# Move the slider and switch the waiter. The sync waiter calls `invoke` in a
-# loop; the red band says that the event loop stands still meanwhile.
-#
-# On a page without a kernel you see no slider. The figure above is what it
-# draws for eight tables.
+# Now with a sync waiter to compare. On a page without a kernel you see no
+# slider; the figure above is what it draws for eight tables.
 
 # %%
 import ipywidgets as widgets
+
+
+def sync_waiter(count: int) -> list[dict]:
+    return [agent.invoke(order(table + 1)) for table in range(count)]
+
 
 tables = widgets.IntSlider(4, 1, 8, description="tables")
 waiter = widgets.ToggleButtons(options=["async", "sync"])
@@ -171,107 +158,89 @@ figure = widgets.Image(format="png")
 tables.continuous_update = False
 
 
-async def draw():
+async def draw() -> None:
     with Timeline() as timeline:
         if waiter.value == "async":
             await together(tables.value)
         else:
-            for table in range(tables.value):
-                agent.invoke(order(table + 1))
+            sync_waiter(tables.value)
     figure.value = timeline.png(title=f"{waiter.value} waiter")
 
 
 # %% [markdown]
-# A change starts `draw` as a task. The `running` set keeps a reference to it,
-# because the event loop itself does not.
+# A change starts `draw` as a task and cancels the one before. Move the
+# slider, then switch to *sync*: the red band covers everything.
 
 # %%
-running = set()
+drawing = asyncio.create_task(draw())
 
 
-def redraw(change):
-    task = asyncio.create_task(draw())
-    running.add(task)
-    task.add_done_callback(running.discard)
+def redraw(change: dict) -> None:
+    global drawing
+    drawing.cancel()
+    drawing = asyncio.create_task(draw())
 
 
 tables.observe(redraw, "value")
 waiter.observe(redraw, "value")
-await draw()
+await drawing
 widgets.VBox([tables, waiter, figure])
 
 # %% [markdown]
 # ## What a sync call does to everybody else
 #
-# A `Heartbeat` is a task that wants to run every 10 ms. If your code blocks
-# the event loop, it misses beats, and so does every other user of your
-# program. Here are three ways to stream inside `async` code.
+# **Misconception:** *you can mix sync and async freely*. Here are three ways
+# to stream inside `async` code. A `Heartbeat` beats every 10 ms, unless
+# somebody blocks the event loop.
+#
+# **Predict.** `sleep(0)` lets others run after every chunk. Does that mend
+# the sync stream?
+#
+# <details><summary>Answer</summary>
+#
+# No. The wait for the first token still blocks, and so does each wait between
+# two tokens. One beat per token slips through.
+#
+# </details>
 
 
 # %%
 async def async_stream():
-    async for _ in agent.astream(order(1), **MESSAGES):
-        pass
+    return [c async for c in agent.astream(order(1), **MESSAGES)]
 
 
 async def sync_stream():
-    for _ in agent.stream(order(1), **MESSAGES):
-        pass
+    return list(agent.stream(order(1), **MESSAGES))
 
 
-async def sync_stream_with_sleep():
+async def sync_stream_and_sleep_0():
     for _ in agent.stream(order(1), **MESSAGES):
         await asyncio.sleep(0)
 
 
-# %% [markdown]
-# **Predict.** `await asyncio.sleep(0)` lets other tasks run after every
-# chunk. Does that mend the sync stream?
-#
-# <details><summary>Answer</summary>
-#
-# No. The wait for the first token still blocks, and so does each wait
-# between two tokens. One beat per token slips through.
-#
-# </details>
-
 # %%
-for serve in async_stream, sync_stream, sync_stream_with_sleep:
+for way in async_stream, sync_stream, sync_stream_and_sleep_0:
     async with Heartbeat() as heart:
-        await serve()
-    alive = heart.beats > heart.missed
-    print(f"{serve.__name__:23}", "alive" if alive else "blocked", end="  ")
-    print(f"longest silence {heart.longest:.2f} s")
+        await way()
+    loop = "alive  " if heart.beats > heart.missed else "blocked"
+    print(f"{loop} longest silence {heart.longest:.2f} s {way.__name__}")
 
 # %% [markdown]
-# A web server with the second or third form serves nobody else while it
-# waits. The misconception has a name: *you can mix sync and async freely*.
-# In `async` code, call the method with the `a`.
-
-# %% [markdown]
+# A web server with the second or third way serves nobody else meanwhile. In
+# `async` code, call the method with the `a`.
+#
 # ## One thread, and where others appear
 #
-# **Predict.** Eight orders run together. How many threads run the node?
-#
-# <details><summary>Answer</summary>
-#
-# With an `async def` node one: the thread of the event loop. A `def` node
-# runs in worker threads, because LangGraph does not let it block the loop.
-#
-# </details>
+# A node can be `async def` or `def`. LangGraph accepts both.
 
 # %%
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from langgraph.graph import START, MessagesState, StateGraph
 
 
-def graph_of(node):
-    graph = StateGraph(MessagesState).add_node("cook", node)
-    return graph.add_edge(START, "cook").compile()
-
-
-async def cook(state):
+async def async_cook(state):
     threads.add(threading.current_thread().name)
     return {"messages": [await llm.ainvoke(state["messages"])]}
 
@@ -281,58 +250,48 @@ def sync_cook(state):
     return {"messages": [llm.invoke(state["messages"])]}
 
 
-# %%
-for node in cook, sync_cook:
-    threads = set()
-    graph = graph_of(node)
-    await asyncio.gather(*(graph.ainvoke(order(n)) for n in range(3)))
-    print(f"{node.__name__:9} {len(threads)} thread(s)", end=", ")
-    print("all workers:", all("asyncio" in name for name in threads))
-
 # %% [markdown]
-# So *async means multi-threaded* is wrong, and so is *you never need to
-# touch your graph*. Worker threads come from a pool with a fixed size:
-# `min(32, cores + 4)`.
+# A `def` node must not block the loop, so LangGraph runs it in the loop's
+# pool of worker threads. Yours has `min(32, cores + 4)` of them. To see the
+# same everywhere, give the loop four.
 #
-# **Predict.** You send one order more than the pool has threads. What
-# happens to the last one?
+# **Predict.** You send five orders together. How many threads serve them, and
+# how many requests are in flight, in each case?
 #
 # <details><summary>Answer</summary>
 #
-# It waits until a thread is free: a second wave. The `async def` node has no
-# such limit.
+# One thread and five requests with `async def`. Four threads and four
+# requests with `def`: the fifth order waits for a thread.
 #
 # </details>
 
 # %%
-from concurrent.futures import ThreadPoolExecutor
-
-pool = ThreadPoolExecutor()._max_workers  # the size of asyncio's own pool
-for node in cook, sync_cook:
+asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(4))
+for node in async_cook, sync_cook:
+    builder = StateGraph(MessagesState).add_node("cook", node)
+    graph, threads = builder.add_edge(START, "cook").compile(), set()
     with Timeline() as timeline, model.meter() as meter:
-        orders = (graph_of(node).ainvoke(order(n)) for n in range(pool + 1))
-        await asyncio.gather(*orders)
-    over = meter.peak_in_flight - pool
-    print(f"{node.__name__:9} in flight at most: pool size {over:+d}")
-
-timeline.plot(title="sync_cook: the last order waits for a thread")
+        await asyncio.gather(*(graph.ainvoke(order(n)) for n in range(5)))
+    print(f"{node.__name__:10} {len(threads)} thread(s) · {meter}")
+timeline.plot(title="sync_cook: five orders, four threads")
 
 # %% [markdown]
-# ## What people get wrong
+# So *async means multi-threaded* is wrong, and *you never rewrite your graph*
+# is wrong too: a `def` node caps you at the size of the pool.
 #
-# Four confusions, with the exact words that Python has for them. You will
-# see these messages again.
+# ## The words of the mistakes
+#
+# Four confusions, with the exact message that Python has for each. You will
+# see them again.
 
 
 # %%
-async def for_over_astream():
-    for chunk in agent.astream(order(1)):
-        print(chunk)
+async def for_astream():
+    return [chunk for chunk in agent.astream(order(1))]
 
 
-async def async_for_over_stream():
-    async for chunk in agent.stream(order(1)):
-        print(chunk)
+async def async_for_stream():
+    return [chunk async for chunk in agent.stream(order(1))]
 
 
 async def await_astream():
@@ -344,97 +303,68 @@ async def await_invoke():
 
 
 # %%
-mistakes = for_over_astream, async_for_over_stream, await_astream, await_invoke
-for mistake in mistakes:
+for mistake in for_astream, async_for_stream, await_astream, await_invoke:
     try:
         await mistake()
     except TypeError as error:
         print(f"{mistake.__name__}: {error}")
 
 # %% [markdown]
-# The fifth is silent at first. Without `await` you get a coroutine, and
-# nothing has been sent yet.
-
-# %%
-with model.meter() as meter:
-    forgotten = agent.ainvoke(order(1))
-
-print(type(forgotten).__name__, "·", meter.requests, "requests")
-state = await forgotten
-
-# %% [markdown]
-# ## `asyncio.run`: scripts yes, notebooks no
+# The fifth is silent. Without `await` you get a coroutine, and nothing is
+# sent.
 #
-# A script has no event loop. `asyncio.run(main())` makes one, runs `main` and
-# closes the loop. A notebook has a running loop already.
-
-# %% tags=["raises-exception"]
-served = agent.ainvoke(order(1))
-asyncio.run(served)
-
-# %% [markdown]
-# Nothing is lost: the coroutine never started. In a notebook you await it.
-
-# %%
-state = await served
-print(state["messages"][-1].text)
-
-# %% [markdown]
-# Here is a script, in a process of its own. The lab asks you for one that
-# calls the model; this one shows what **nest-asyncio** does. It patches the
-# loop, so that `asyncio.run` works inside a running one.
-#
-# **Predict.** The fast dish takes 0.1 s and starts first. Which line is
-# printed first?
+# **Predict.** `asyncio.run` starts a coroutine from a script. Does it work in
+# a cell?
 #
 # <details><summary>Answer</summary>
 #
-# `slow`. Nested runs end like nested calls: the last one in is the first one
-# out. The fast dish is ready, but the slow one sits on top of it.
+# No. It makes an event loop of its own, and a notebook has a running one
+# already. In a cell you write `await`.
 #
 # </details>
 
-# %%
-script = """
-import asyncio, nest_asyncio
-nest_asyncio.apply()
-
-async def serve(dish, seconds):
-    asyncio.run(asyncio.sleep(seconds))
-    print(dish)
-
-async def main():
-    await asyncio.gather(serve("fast", 0.1), serve("slow", 0.5))
-
-asyncio.run(main())
-"""
+# %% tags=["raises-exception"]
+forgotten = agent.ainvoke(order(1))
+print(type(forgotten).__name__)
+asyncio.run(forgotten)
 
 # %% [markdown]
-# `sys.executable` is the Python of this notebook.
+# `nest-asyncio` patches asyncio so that `asyncio.run` works inside a running
+# loop. Here it does, in a script of its own.
+#
+# **Predict.** The fast dish starts first and takes 0.1 s. Which is served
+# first?
+#
+# <details><summary>Answer</summary>
+#
+# The slow one. Nested runs end like nested calls, the inner one first. The
+# fast dish is ready, but the slow one sits on top of it.
+#
+# </details>
 
 # %%
 import subprocess
 import sys
 
-run = subprocess.run(
-    [sys.executable, "-c", script], capture_output=True, text=True, timeout=30
-)
-print(run.stdout, run.stderr)
+script = """import asyncio, nest_asyncio
+nest_asyncio.apply()
+async def serve(dish, seconds):
+    asyncio.run(asyncio.sleep(seconds))
+    print(dish)
+async def main():
+    await asyncio.gather(serve("fast", 0.1), serve("slow", 0.5))
+asyncio.run(main())"""
+print(subprocess.check_output([sys.executable, "-c", script], text=True))
 
 # %% [markdown]
-# That is the price: your tasks are no longer independent, and some programs
-# hang. The package came from a time before notebooks understood `await`. You
-# do not need it here. Write `await`.
+# That is its price: tasks wait for each other, and some programs hang. You
+# hardly need it. In a cell, `await`. In a sync function, use a thread:
+# `ThreadPoolExecutor(1).submit(asyncio.run, main()).result()`.
 #
-# If you must call async code from a sync function in a notebook, give it a
-# thread: `ThreadPoolExecutor(1).submit(asyncio.run, main()).result()`.
-
-# %% [markdown]
 # ## Check yourself
 #
-# Replace the `...`. The function gets a graph and a number of tables. It
-# returns the texts of all answers, in the order of the tables, from calls
-# that run together.
+# The function gets a graph and a number of tables. It returns the texts of
+# all answers, in the order of the tables, from calls that run together.
 
 # %%
 from workshop.checks import check
@@ -450,7 +380,7 @@ await check("01.0", serve_all)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Make a list of `graph.ainvoke(order(table))` without `await`. Then await
+# Make a list of `graph.ainvoke(order(n))` without `await`. Then await
 # `asyncio.gather(*calls)` once.
 #
 # </details>
@@ -464,12 +394,11 @@ await check("01.0", serve_all)
 # ```
 #
 # </details>
-
-# %% [markdown]
+#
 # ## Keep
 #
-# - One request takes the same time both ways. Async overlaps the waits.
-# - In `async` code call the `a` methods; one sync call stops everybody.
+# - Async overlaps the waits; one request takes the same time.
+# - In `async` code one sync call stops everybody.
 # - `def` nodes run in a pool of threads, `async def` nodes on the loop.
 #
 # **Next:** [Lab 01](../exercises/01_sync_vs_async.ipynb)

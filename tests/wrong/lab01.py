@@ -1,14 +1,15 @@
-"""Wrong answers to the check of lesson 01 and to lab 01."""
+"""Wrong answers to the check of lesson 01 and to lab 01, and other right."""
 
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import openai
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 
-from tests.wrong import wrong
+from tests.wrong import right, wrong
 from workshop.model import practice_model
 
 IN_TURN = (
@@ -40,7 +41,10 @@ async def answer(graph, question):
 def notebook_graph():
     model = practice_model()
     llm = ChatOpenAI(
-        model=model.name, base_url=model.base_url, api_key=model.key
+        model=model.name,
+        base_url=model.base_url,
+        api_key=model.key,
+        http_async_client=openai.DefaultAsyncHttpxClient(),
     )
     return create_agent(llm, tools=[])
 
@@ -185,6 +189,25 @@ async def yields_the_texts(graph, questions):
         yield text
 
 
+@right("01.1")
+async def awaits_tasks_later(graph, questions):
+    tasks = [asyncio.create_task(answer(graph, q)) for q in questions]
+    return [await task for task in tasks]
+
+
+@right("01.1")
+async def uses_a_task_group(graph, questions):
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(answer(graph, q)) for q in questions]
+    return [task.result() for task in tasks]
+
+
+@right("01.1")
+async def uses_abatch(graph, questions):
+    states = await graph.abatch([ask(question) for question in questions])
+    return [state["messages"][-1].text for state in states]
+
+
 # --- 01.2
 
 
@@ -290,6 +313,25 @@ async def returns_a_list(graph, question, read_menu):
     order = ask(f"{await asyncio.to_thread(read_menu)} {question}")
     stream = graph.astream(order, stream_mode="messages")
     return [chunk.text async for chunk, _ in stream]
+
+
+@right("01.2")
+async def uses_an_executor(graph, question, read_menu):
+    loop = asyncio.get_running_loop()
+    menu = await loop.run_in_executor(None, read_menu)
+    order = ask(f"{menu} {question}")
+    async for part in graph.astream(
+        order, stream_mode=["messages"], version="v2"
+    ):
+        yield part["data"][0].text
+
+
+@right("01.2")
+async def takes_each_piece_in_a_thread(graph, question, read_menu):
+    order = ask(f"{await asyncio.to_thread(read_menu)} {question}")
+    stream = graph.stream(order, stream_mode="messages")
+    while pair := await asyncio.to_thread(next, stream, None):
+        yield pair[0].text
 
 
 # --- 01.3
@@ -406,6 +448,22 @@ def uses_the_llm_of_the_notebook(llm):
     return notebook_graph()
 
 
+@right("01.3")
+def streams_in_the_node(llm):
+    async def reply(state):
+        text = ""
+        async for chunk in llm.astream(state["messages"]):
+            text += chunk.text
+        return {"messages": [("ai", text)]}
+
+    return one_node(reply)
+
+
+@right("01.3")
+def uses_an_agent(llm):
+    return create_agent(llm, tools=[])
+
+
 # --- 01.4
 
 
@@ -508,3 +566,21 @@ def returns_one_flat_list(graph, batches):
         return [text for texts in lists for text in texts]
 
     return asyncio.run(service())
+
+
+@right("01.4")
+def uses_one_runner(graph, batches):
+    with asyncio.Runner() as runner:
+        return [runner.run(answer_all(graph, batch)) for batch in batches]
+
+
+@right("01.4")
+def uses_one_loop(graph, batches):
+    loop = asyncio.new_event_loop()
+    try:
+        return [
+            loop.run_until_complete(answer_all(graph, batch))
+            for batch in batches
+        ]
+    finally:
+        loop.close()

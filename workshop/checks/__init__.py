@@ -27,7 +27,15 @@ from typing import Any, TextIO
 
 import openai
 
-from workshop.checks.bench import Wrong, file_of, in_thread, line_at
+from workshop.checks.bench import (
+    Wrong,
+    file_of,
+    in_thread,
+    line_at,
+    line_on,
+    stack_of,
+    stack_of_task,
+)
 from workshop.model import WorkshopError
 
 LIMIT = 10  # seconds for a judge and the answer together
@@ -175,19 +183,11 @@ class _Attempt:
         """The line of the answer where a thread or a task waits."""
         frames = sys._current_frames()
         del frames[threading.get_ident()]
-        for frame in frames.values():
-            while frame:
-                if frame.f_code.co_filename == self.file:
-                    return line_at(self.file, frame.f_lineno)
-                frame = frame.f_back
-        at = None
-        for task in asyncio.all_tasks(self.loop):
-            waiter = task.get_coro()
-            while frame := getattr(waiter, "cr_frame", None):
-                if frame.f_code.co_filename == self.file:
-                    at = line_at(self.file, frame.f_lineno)
-                waiter = waiter.cr_await
-        return at
+        stacks = [stack_of(frames.pop(self.thread.ident, None))]
+        stacks += map(stack_of_task, asyncio.all_tasks(self.loop))
+        stacks += map(stack_of, frames.values())  # the answer's threads
+        lines = (line_on(stack, self.file) for stack in stacks)
+        return next(filter(None, lines), None)
 
     async def _stop(self) -> None:
         """End what still runs; a thread in a blocking call is left alone."""

@@ -9,10 +9,11 @@ import linecache
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, TypeVar
 
 import openai
@@ -45,15 +46,13 @@ class Kitchen:
 
     def _line_that_waits(self) -> str | None:
         for _ in range(20):  # a free loop leaves the line at once
-            frame = sys._current_frames()[self.thread]
-            while frame and frame.f_code.co_filename != self.file:
-                frame = frame.f_back
-            if frame is None:
-                return None
-            if threading.get_ident() == self.thread:
+            line = line_on(
+                stack_of(sys._current_frames()[self.thread]), self.file
+            )
+            if line is None or threading.get_ident() == self.thread:
                 break
             time.sleep(0.01)
-        return line_at(self.file, frame.f_lineno)
+        return line
 
     def must_be_used(self, meter: Counts, name: str) -> None:
         """Raise Wrong if the answer asked some other model, or none."""
@@ -157,6 +156,31 @@ def file_of(answer: object) -> str | None:
     """The file or cell that the answer was written in."""
     code = getattr(inspect.unwrap(answer), "__code__", None)
     return getattr(code, "co_filename", None)
+
+
+def stack_of(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames of a thread, the innermost first."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def stack_of_task(task: asyncio.Task[Any]) -> list[FrameType]:
+    """The frames of the coroutines that wait in it, the innermost first."""
+    frames: list[FrameType] = []
+    waiter: Any = task.get_coro()
+    while frame := getattr(waiter, "cr_frame", None):
+        frames.insert(0, frame)
+        waiter = waiter.cr_await
+    return frames
+
+
+def line_on(stack: Iterable[FrameType], file: str | None) -> str | None:
+    """The innermost line of ``file`` on a stack."""
+    for frame in stack:
+        if frame.f_code.co_filename == file:
+            return line_at(file, frame.f_lineno)
+    return None
 
 
 def line_at(file: str, number: int) -> str:

@@ -95,8 +95,9 @@ def _first_is_last(place: Kitchen) -> tuple[CompiledStateGraph, Replies]:
 
     async def areply(state: MessagesState) -> dict[str, Any]:
         question = state["messages"][-1].text
-        replies[question] = question
-        replies[question] += f" {(await place.llm.ainvoke(question)).text}"
+        replies[question] = ""  # it has arrived
+        text = (await place.llm.ainvoke(question)).text
+        replies[question] = f"{question} {text}"
         if question != min(replies):
             others.set()
         else:

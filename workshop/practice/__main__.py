@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
@@ -40,15 +41,15 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, lambda *_: sys.exit(0))
     _raise_file_limit()
     if options.with_parent:
         _end_with_parent()
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     print(f"practice model at http://{shown}:{port}/v1", flush=True)
-    pace = Pace(
-        options.ttft, options.per_token, options.jitter, options.seed
-    )
+    pace = Pace(options.ttft, options.per_token, options.jitter, options.seed)
     config = uvicorn.Config(
         PracticeServer(pace),
         interface="asgi3",
@@ -63,10 +64,7 @@ def main() -> int:
         timeout_keep_alive=120,
         timeout_graceful_shutdown=1,
     )
-    try:
-        uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:
-        pass
+    uvicorn.Server(config).run(sockets=[listener])
     return 0
 
 
@@ -120,8 +118,9 @@ def _end_with_parent() -> None:
     parent = os.getppid()
 
     def read_to_end() -> None:
-        while os.read(0, 1024):
-            pass
+        with contextlib.suppress(OSError):  # stdin is closed
+            while os.read(0, 1024):
+                pass
         os._exit(0)
 
     def watch_parent() -> None:

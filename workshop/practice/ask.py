@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+ROLES = {
+    "developer": "system",
+    "system": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
+LOOK_AT = 2000  # characters at each end of a long prompt
 
 
 class Problem(Exception):
@@ -78,6 +88,19 @@ class Ask:
     limit: int | None = None
     stop: tuple[str, ...] = ()
 
+    def prompt(self) -> tuple[str, tuple[Turn, ...]]:
+        """What the user said last, and the turns since.
+
+        Of a very long text only both ends are looked at. Where no user
+        speaks, the first turn stands for it.
+        """
+        users = [i for i, t in enumerate(self.turns) if t.role == "user"]
+        at = users[-1] if users else 0
+        said = self.turns[at].text
+        if len(said) > 2 * LOOK_AT:
+            said = f"{said[:LOOK_AT]}\n{said[-LOOK_AT:]}"
+        return said, self.turns[at + 1 :]
+
     def digest(self) -> str:
         """32 characters that are the same whenever the same is asked."""
         asked = repr((self.turns, self.tools, self.choice, self.schema))
@@ -136,6 +159,16 @@ def wrong_type(name: str, expected: str, value: Any) -> Problem:
         "instead.",
         param=name,
         code="invalid_type",
+    )
+
+
+def invalid_value(name: str, value: str, known: Iterable[str]) -> Problem:
+    return Problem(
+        400,
+        f"Invalid value: {value!r}. Supported values are: "
+        f"{', '.join(map(repr, known))}.",
+        param=name,
+        code="invalid_value",
     )
 
 

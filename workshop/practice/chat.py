@@ -9,6 +9,7 @@ from typing import Any
 
 from workshop.practice import words
 from workshop.practice.ask import (
+    ROLES,
     Ask,
     Call,
     Problem,
@@ -17,18 +18,12 @@ from workshop.practice.ask import (
     Tool,
     Turn,
     check_results,
+    invalid_value,
     need,
     text_of,
     wrong_type,
 )
 
-ROLES = {
-    "developer": "system",
-    "system": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-}
 DONE = b"data: [DONE]\n\n"
 
 
@@ -79,13 +74,7 @@ def _turn(message: Any, name: str) -> Turn:
     message = need(message, name, dict, "an object")
     role = need(message.get("role"), f"{name}.role", str, "a string")
     if role not in ROLES:
-        raise Problem(
-            400,
-            f"Invalid value: {role!r}. Supported values are: "
-            f"{', '.join(map(repr, ROLES))}.",
-            param=f"{name}.role",
-            code="invalid_value",
-        )
+        raise invalid_value(f"{name}.role", role, ROLES)
     calls = message.get("tool_calls") or []
     return Turn(
         role=ROLES[role],
@@ -105,11 +94,14 @@ def _turn(message: Any, name: str) -> Turn:
 def _tools(tools: list[Any]) -> tuple[Tool, ...]:
     found = []
     for index, tool in enumerate(tools):
-        name = f"tools[{index}].function"
-        function = need(tool.get("function"), name, dict, "an object")
+        param = f"tools[{index}].function"
+        function = need(tool.get("function"), param, dict, "an object")
+        name = function.get("name")
         found.append(
             Tool(
-                name=need(function.get("name"), f"{name}.name", str, "a string"),
+                name=need(
+                    function.get("name"), f"{name}.name", str, "a string"
+                ),
                 description=function.get("description") or "",
                 parameters=function.get("parameters") or {},
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable
 from typing import Any
 
 from workshop.practice import words
@@ -14,47 +13,31 @@ DEEPEST = 6  # levels; a schema may contain itself
 ABSENT = object()
 
 
-def _stems(text: str) -> frozenset[str]:
-    return frozenset(words.stem(word) for word in text.split())
-
-
-# Parameters that take a text as it was said, not just a name in it.
-FREE = _stems(
-    "query question text message content body prompt task sentence note "
-    "description reason summary instruction topic subject search term "
-    "keyword dish item request comment idea"
-)
-FORMULA = _stems("expression equation formula calculation")
-# A yes-or-no question with one of these is answered no, so that a graph
-# that loops until the model is content comes to its end.
-AGAIN = _stems("needs should continue retry requires error failed")
-# Formats, the words in names that mean them, and a value without a text.
-FORMATS = {
-    "date": ("date day when", "2026-01-01"),
-    "time": ("time hour", "12:00"),
-    "email": ("email mail recipient", "ada@example.com"),
-    "uri": ("url uri link website", "https://example.com"),
-    "uuid": ("uuid", "00000000-0000-4000-8000-000000000000"),
-    "date-time": ("", "2026-01-01T12:00:00"),
-}
+FREE = words.listed("free_text")
+FORMULA = words.listed("formula")
+SWITCH = words.listed("switch")
+AGAIN = words.listed("again")
+FORMATS = words.VOCABULARY["formats"]
 
 
 class Filler:
     """Fills a schema from a text.
 
-    ``invent`` gives what the text does not say: it is called with a
-    parameter's name and returns a value, or None.
+    ``table`` has values for names that a text rarely says; an empty one,
+    and any other string that the text does not say, is ``otherwise``.
     """
 
     def __init__(
         self,
         root: dict[str, Any],
         source: Source,
-        invent: Callable[[str], Any],
+        table: dict[str, Any],
+        otherwise: str,
     ) -> None:
         self._root = root
         self._source = source
-        self._invent = invent
+        self._table = table
+        self._otherwise = otherwise
 
     def fill(self) -> tuple[Any, bool]:
         """A value, and whether the text had all that is required."""
@@ -79,13 +62,12 @@ class Filler:
         for hinted in (True, False):
             for name, part in parts.items():
                 # What may be left out is only taken where it is named.
-                if name in values or not (
+                if name not in values and (
                     hinted or name in required or not required
                 ):
-                    continue
-                value = self._find(part, name, depth + 1, hinted)
-                if value is not ABSENT:
-                    values[name] = value
+                    value = self._find(part, name, depth + 1, hinted)
+                    if value is not ABSENT:
+                        values[name] = value
         found = all(name in values for name in required)
         for name in schema.get("required", ()):
             if name in parts and name not in values:
@@ -102,11 +84,13 @@ class Filler:
             value = self._find(variant, name, depth, hinted)
             if value is not ABSENT and value is not None:
                 return value
+        if name in self._table:
+            return self._from_table(schema, name)
         if "enum" in schema:
             return self._find_choice(schema["enum"])
         if "const" in schema:
             return schema["const"]
-        hint = _stems(" ".join(words.parts(name)))
+        hint = _hint(name)
         match _kind(schema):
             case "string":
                 return self._find_text(schema, hint, hinted)
@@ -138,18 +122,20 @@ class Filler:
         found = None
         form = _format(schema, hint)
         if form is not None:
-            found = take(form)
+            found = take(form.removesuffix("-time"))
             if found is None and form.startswith("date"):
                 found = take("day")
                 if found and "format" in schema:
                     found = _calendar_day(found)
+        if found or "format" in schema:
+            pass
         elif hinted:
             found = self._after_name(hint)
             found = found or take("quoted", hint) or take("name", hint)
         elif hint & FORMULA:
             found = take("sum")
         elif hint & FREE:
-            found = take("quoted") or self._source.take_phrase()
+            found = take("quoted") or self._source.take_phrase(free=True)
             if found is None and self._source.listed:
                 found = self._source.rest()
         else:
@@ -169,7 +155,7 @@ class Filler:
 
     def _short_phrase(self) -> str | None:
         mark = self._source.mark()
-        phrase = self._source.take_phrase()
+        phrase = self._source.take_phrase(free=False)
         if phrase is None and self._source.listed:
             phrase = self._source.rest()
         if phrase and len(phrase.split()) <= 3:
@@ -179,6 +165,8 @@ class Filler:
 
     def _find_flag(self, hint: frozenset[str]) -> Any:
         text = self._source.text.lower()
+        if hint & SWITCH and re.search(r"\b(?:off|out|disable)\b", text):
+            return False
         for word in re.findall(r"[\w']+", text):
             if words.stem(word) in hint and word not in ("is", "be", "has"):
                 denied = rf"\b(?:no|not|without|don't)\s(?:\w+\s)?{word}"
@@ -202,7 +190,7 @@ class Filler:
                 values = []
                 for start, end in clauses(source.text):
                     part = Source(source.text[start:end])
-                    filler = Filler(self._root, part, self._invent)
+                    filler = Filler(self._root, part, {}, "")
                     value = filler._find_object(item, depth + 1)
                     values += [] if value is ABSENT else [value]
                 return values
@@ -217,9 +205,7 @@ class Filler:
         if schema.get("properties"):
             value, found = self._object(schema, depth)
         else:
-            pairs = re.findall(
-                r"(\w+)\s*[:=]\s*([^\s,;]+)", self._source.text
-            )
+            pairs = re.findall(r"(\w+)\s*[:=]\s*([^\s,;]+)", self._source.text)
             value, found = dict(pairs), bool(pairs)
         if found and value:
             return value
@@ -244,28 +230,27 @@ class Filler:
                 deep = depth >= DEEPEST
                 return {} if deep else self._object(schema, depth)[0]
             case "array":
-                return self._make_up_list(schema, name, depth)
+                item = schema.get("items") or {}
+                count = max(1, schema.get("minItems", 1))
+                count = 0 if depth >= DEEPEST else count
+                return [self._make_up(item, name, depth + 1)] * count
             case "integer" | "number":
                 above = schema.get("exclusiveMinimum", 0) + 1
                 return schema.get("maximum", schema.get("minimum", above))
             case "boolean":
-                return AGAIN.isdisjoint(_stems(" ".join(words.parts(name))))
+                return AGAIN.isdisjoint(_hint(name))
             case "null":
                 return None
         form = _format(schema, frozenset())
-        text = FORMATS[form][1] if form else self._invent(name)
-        text = text if isinstance(text, str) else name or "text"
+        text = FORMATS[form][1] if form else self._otherwise
         return text[: schema.get("maxLength")]
 
-    def _make_up_list(
-        self, schema: dict[str, Any], name: str, depth: int
-    ) -> list[Any]:
-        item = self._resolved(schema.get("items") or {})
-        invented = self._invent(name)
-        if _kind(item) == "string" and isinstance(invented, list):
-            return invented
-        count = max(1, schema.get("minItems", 1)) if depth < DEEPEST else 0
-        return [self._make_up(item, name, depth + 1) for _ in range(count)]
+    def _from_table(self, schema: dict[str, Any], name: str) -> Any:
+        value = self._table[name]
+        lists = isinstance(value, list)
+        if lists != (_kind(schema) == "array"):
+            return ABSENT
+        return value or self._otherwise
 
     def _resolved(self, schema: Any) -> dict[str, Any]:
         """The schema with its references and parts put in."""
@@ -283,6 +268,10 @@ class Filler:
         for part in schema.get("allOf", ()):
             merged.update(self._resolved(part))
         return merged
+
+
+def _hint(name: str) -> frozenset[str]:
+    return frozenset(map(words.stem, words.parts(name)))
 
 
 def _kind(schema: dict[str, Any]) -> str:
@@ -305,7 +294,7 @@ def _format(schema: dict[str, Any], hint: frozenset[str]) -> str | None:
     if form in FORMATS:
         return form
     for form, (names, _) in FORMATS.items():
-        if not hint.isdisjoint(_stems(names)):
+        if not hint.isdisjoint(map(words.stem, names.split())):
             return form
     return None
 
@@ -318,9 +307,9 @@ def _number(text: str, kind: str) -> int | float:
 def _calendar_day(word: str) -> str:
     """The ISO date of "tomorrow" or "next Friday"."""
     today = datetime.date.today()
-    names = "mon tue wed thu fri sat sun".split()
     day = word.lower().split()[-1]
     ahead = {"today": 0, "tonight": 0, "tomorrow": 1}.get(day)
     if ahead is None:
-        ahead = (names.index(day[:3]) - today.weekday() - 1) % 7 + 1
+        weekday = "montuewedthufrisatsun".index(day[:3]) // 3
+        ahead = (weekday - today.weekday() - 1) % 7 + 1
     return str(today + datetime.timedelta(days=ahead))

@@ -7,7 +7,6 @@ costs one write.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import json
 import logging
@@ -16,7 +15,7 @@ import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from workshop.practice import answers, chat
+from workshop.practice import answers, chat, embeddings, responses
 from workshop.practice.ask import Problem, Script
 from workshop.practice.sessions import Fault, Flight, Pace, Sessions
 
@@ -46,6 +45,8 @@ class PracticeServer:
         self.sessions = Sessions(pace or Pace())
         self._models = {
             "/v1/chat/completions": _chat,
+            "/v1/responses": _responses,
+            "/v1/embeddings": _embeddings,
         }
         self._controls = {
             ("GET", "/meter"): self._meter,
@@ -128,9 +129,13 @@ class PracticeServer:
                 fault = _checked(Fault.from_header, header.decode("latin-1"))
             else:
                 fault = self.sessions.next_fault(token)
+            if fault is not None and fault.kind == "refuse":
+                reset(receive)
+                await _until_gone(receive)
+                return
             if fault is not None:
-                await _fail_at_once(fault, receive)
-            script, key = self._models[path](body)
+                _fail_at_once(fault)
+            script, key = _answer(self._models[path], body)
             due = self.sessions.pace(token).schedule(script.tokens, key)
             watcher = _cancel_when_gone(receive)
             deliver = _stream if script.streamed else _send_whole
@@ -188,6 +193,32 @@ def _chat(body: dict[str, Any]) -> tuple[Script, str]:
     return chat.script(request, reply), request.ask.digest()
 
 
+def _responses(body: dict[str, Any]) -> tuple[Script, str]:
+    request = responses.parse(body)
+    reply = answers.reply(request.ask)
+    return responses.script(request, reply), request.ask.digest()
+
+
+def _embeddings(body: dict[str, Any]) -> tuple[Script, str]:
+    return embeddings.script(body), ""
+
+
+def _answer(
+    route: Callable[[dict[str, Any]], tuple[Script, str]],
+    body: dict[str, Any],
+) -> tuple[Script, str]:
+    """Call a route; what it cannot work with is the request's fault."""
+    try:
+        return route(body)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        _log.warning("A request that was not understood", exc_info=True)
+        raise Problem(
+            400,
+            "The request has not the form that OpenAI documents "
+            f"({type(error).__name__}: {error}).",
+        ) from None
+
+
 async def _list_models(_: str, path: str) -> dict[str, Any]:
     return {"object": "list", "data": [_model(name) for name in MODELS]}
 
@@ -219,9 +250,11 @@ async def _stream(
     clock = asyncio.get_running_loop().time
     start = clock()
     count = script.tokens
-    pause_at = count + 1 if fault is None else min(fault.after_tokens, count)
+    pause_at = min(fault.after_tokens, count) if fault else count + 1
     await asyncio.sleep(due[0])
-    await send({"type": "http.response.start", "status": 200, "headers": EVENTS})
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": EVENTS}
+    )
     sent = 0
     while True:
         if sent == pause_at:
@@ -281,7 +314,7 @@ async def _stall(fault: Fault) -> None:
     await asyncio.sleep(fault.seconds)
 
 
-async def _fail_at_once(fault: Fault, receive: Receive) -> None:
+def _fail_at_once(fault: Fault) -> None:
     """Raise the faults that come instead of an answer."""
     if fault.kind == "rate_limit":
         raise Problem(
@@ -298,10 +331,6 @@ async def _fail_at_once(fault: Fault, receive: Receive) -> None:
             "The server had an error (a fault that was asked for).",
             kind="server_error",
         )
-    if fault.kind == "refuse":
-        reset(receive)
-        await _until_gone(receive)
-        raise ClientLeft
 
 
 def reset(receive: Receive) -> None:

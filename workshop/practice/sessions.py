@@ -225,9 +225,9 @@ def _need_number(name: str, value: Any) -> None:
 def _need_known(
     what: str, values: dict[str, Any], known: Iterable[str]
 ) -> None:
-    unknown = [repr(name) for name in values if name not in (known := [*known])]
+    known = list(known)
+    unknown = [name for name in values if name not in known]
     if unknown:
         raise ValueError(
-            f"{what!r} does not take {', '.join(unknown)}, "
-            f"only: {', '.join(known)}."
+            f"{what!r} does not take {unknown[0]!r}, only: {', '.join(known)}."
         )

@@ -16,7 +16,7 @@ _HEX = "[0-9a-fA-F]"
 _CAPITAL = "[A-ZÀ-Þ]"
 PATTERNS = {
     "quoted": re.compile(
-        r"\"([^\"\n]+)\"|(?<!\w)'([^'\n]+)'(?!\w)|“([^”]+)”|‘([^’]+)’"
+        r"\"([^\"\n]+)\"|(?<!\w)'([^'\n]+)'(?!\w)|“([^”]+)”|\u2018([^\u2019]+)\u2019"
         r"|`([^`]+)`"
     ),
     "email": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
@@ -31,10 +31,12 @@ PATTERNS = {
     "time": re.compile(
         r"\b\d{1,2}:\d\d(?:\s?[ap]m)?\b|\b\d{1,2}\s?[ap]m\b", re.I
     ),
-    "sum": re.compile(r"\(*\d[\d.]*(?:\s*[-+*/^%×÷]+\s*\(*\d[\d.]*\)*)+"),
+    "sum": re.compile(
+        r"\(*\d[\d.]*(?:\s*[-+*/^%\u00d7\u00f7]+\s*\(*\d[\d.]*\)*)+"
+    ),
     "name": re.compile(
-        rf"\b{_CAPITAL}[\w'’-]*"
-        rf"(?:\s(?:(?:de|la|of)\s)?{_CAPITAL}[\w'’-]*)*"
+        rf"\b{_CAPITAL}[\w'\u2019-]*"
+        rf"(?:\s(?:(?:de|la|of)\s)?{_CAPITAL}[\w'\u2019-]*)*"
         r"(?:,\s[A-Z]{2}\b)?"
     ),
     "number": re.compile(
@@ -43,43 +45,25 @@ PATTERNS = {
         re.I,
     ),
 }
-COUNTED = "zero one two three four five six seven eight nine ten".split()
-# A word before a piece, and the parameters that it points to.
+COUNTED = words.VOCABULARY["numbers"].split()
+OPENERS = frozenset(words.VOCABULARY["openers"].split())
 POINTERS = {
-    "from": "origin source departure start sender from a",
-    "to": "destination arrival recipient receiver target to end language",
-    "in": "city location place country town region language",
-    "at": "city location place time",
-    "for": "person name customer guest city location",
-    "on": "date day",
-    "named": "name title",
-    "called": "name title",
-    "by": "author divisor factor",
-    "about": "topic subject",
+    word: frozenset(map(words.stem, names.split()))
+    for word, names in words.VOCABULARY["pointers"].items()
 }
-# Words that start a sentence with a capital without being a name.
-OPENERS = frozenset(
-    "what what's whats which who whose when where where's why how how's is "
-    "are was were do does did can could would will should may the a an and "
-    "or but if in on at to for from of with by my your our i i'm i'd i'll "
-    "you we it it's he she they this that these there please tell show me "
-    "give find get look up search check use call run make take create add "
-    "multiply divide subtract compute calculate convert translate "
-    "summarize summarise explain describe compare research write send book "
-    "order orders table reserve schedule set list count read plan help let "
-    "let's also then first next finally now hello hi hey thanks no yes not "
-    "ok extract classify say reply answer return".split()
+# Words that lead to a phrase; the first that is there counts.
+_TO_TEXT = (":", r"\b(?:saying|says|that)", r"\b(?:about|for|regarding)")
+_TO_ANYTHING = (
+    *_TO_TEXT,
+    r"\b(?:orders?|wants?|likes?|in|at|to|on|with|of)",
 )
-_PHRASE = re.compile(
-    r"(?::|\b(?:saying|says|that|about|for|on|of|orders?|with|in|to))\s+"
-    r"(\S.*?)(?=[.?!,;]*(?:\s*$|[.?!;]\s|\n))",
-    re.I,
-)
+_TO_END = r"\s+(\S.*?)(?=[.?!,;]*(?:\s*$|[.?!;]\s|\n))"
 _BREAK = re.compile(
     r"[.;!?]\s+|\n+|,?\s+(?:and\s+(?:then|also)|then|and|or|&)\s+"
 )
 _COMMA = re.compile(r",\s+(?![A-Z]{2}\b)")
 _LIST = re.compile(r",.*\s(?:and|or|&)\s", re.S)
+_LEAD = re.compile(r".*?(?::|\b(?:orders?|wants?|likes?|have|has))\s+", re.S)
 _TAIL = re.compile(r"\s(?:for|to|at|in|on|from|with|please)\b.*", re.S)
 
 
@@ -148,10 +132,18 @@ class Source:
             self._used.append(Piece(*found.span(), value))
         return found is not None
 
-    def take_phrase(self) -> str | None:
-        """What the text is about: after a colon, "for", "about", ..."""
-        found = _PHRASE.search(self.text)
-        if found is None or any(p.value == found[1] for p in self._used):
+    def take_phrase(self, free: bool) -> str | None:
+        """What follows a colon, "about", "for", ... up to the clause's end.
+
+        ``free`` accepts only what leads to a text, and not "in" or "at".
+        """
+        for marker in _TO_TEXT if free else _TO_ANYTHING:
+            found = re.search(marker + _TO_END, self.text, re.I)
+            if found:
+                break
+        else:
+            return None
+        if any(piece.value == found[1] for piece in self._used):
             return None
         self._used.append(Piece(*found.span(1), found[1]))
         return re.sub(r"\s(?:today|now|please)$", "", found[1], flags=re.I)
@@ -168,8 +160,8 @@ class Source:
 
     def entries(self) -> list[str]:
         """The entries of a list such as "soup, bread and wine"."""
-        said = self.take_phrase() if ":" in self.text else None
-        found = re.split(r",\s*(?:and\s+)?|\s+and\s+", said or self.rest())
+        said = _LEAD.sub("", self.rest())
+        found = re.split(r",\s*(?:and\s+)?|\s+and\s+", said)
         return [entry for part in found if (entry := _TAIL.sub("", part))]
 
     def _find(self, kind: str) -> Iterator[Piece]:
@@ -190,19 +182,18 @@ class Source:
     def _without_opener(self, piece: Piece) -> Piece:
         """A name without a first word that is none."""
         first, _, rest = piece.value.partition(" ")
-        plain = first.lower().replace("’", "'")
+        plain = first.lower().replace("\u2019", "'")
         if plain in OPENERS or words.stem(plain) in self._not_names:
             return Piece(piece.end - len(rest), piece.end, rest)
         return piece
 
     def _beside(self, piece: Piece, hint: Collection[str]) -> bool:
-        before = re.findall(r"[\w'’]+", self.text[: piece.start])[-3:]
+        before = re.findall(r"[\w'\u2019]+", self.text[: piece.start])[-3:]
         while before and before[-1].lower() in ("is", "are", "of", "the"):
             before.pop()
         near = {words.stem(word) for word in before[-1:]}
         for word in before[-1:]:
-            pointed = POINTERS.get(word.lower(), "")
-            near |= {words.stem(word) for word in pointed.split()}
+            near |= POINTERS.get(word.lower(), frozenset())
         if piece.value[-1].isdigit():  # 5 guests
             after = re.match(r"\s*([^\W\d]+)", self.text[piece.end :])
             near |= {words.stem(after[1])} if after else set()

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from pathlib import Path
 
 # A word or a run of punctuation, each with the space before it.
-_TOKEN = re.compile(r"\s?[\w'’]+|\s?[^\w\s]+|\s+")
+_TOKEN = re.compile(r"\s?[\w'\u2019]+|\s?[^\w\s]+|\s+")
 # Words, also those inside get_weather, getWeather and HTTPServer.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+|\d+")
-_ENDINGS = ("ation", "ing", "ion", "ed", "es", "s", "e")
+_ENDINGS = ("ation", "ing", "ion", "ed", "er", "est", "e")
 
-# Words that say nothing about what a tool is for.
-_FILLER = frozenset(
-    "a an the of for to in on at is are be was and or with by from it its "
-    "this that these those what which who how much many please me my you "
-    "your i we do does did can could would will need want let use using "
-    "call tool tools function get fetch retrieve return returns given some "
-    "any all about as if into one value input output current string number "
-    "integer also then too thanks thank hello hi not no now here".split()
+VOCABULARY = tomllib.loads(
+    Path(__file__).with_name("vocabulary.toml").read_text(encoding="utf-8")
 )
-# Different words for one thing; the first of each line is the usual one.
-_SAME = """
-weather temperature forecast rain raining sunny hot cold warm degrees
-multiply times product multiplied
-add plus sum total
-subtract minus difference
-divide divided quotient
-time clock hour
-price cost costs
-mail email
-search look lookup find google
-""".strip().splitlines()
 
 
 def tokens(text: str) -> list[str]:
@@ -46,6 +30,8 @@ def count(text: str) -> int:
 def stem(word: str) -> str:
     """The part that a word shares with its other forms, roughly."""
     word = word.lower()
+    if word.endswith("s") and not word.endswith("ss") and len(word) > 3:
+        word = word[:-1]
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             word = word.removesuffix(ending)
@@ -61,14 +47,18 @@ def stems(text: str) -> list[str]:
     return [stem(word) for word in found if word not in _FILLER]
 
 
-_USUAL: dict[str, str] = {}
-_USUAL.update(
-    (stem(word), stem(line.split()[0]))
-    for line in _SAME
-    for word in line.split()
-)
-
-
 def parts(name: str) -> list[str]:
     """The words of a name such as ``getWeather`` or ``max_results``."""
     return _WORD.findall(name)
+
+
+def listed(name: str) -> frozenset[str]:
+    """A list of the vocabulary, as stems."""
+    return frozenset(map(stem, VOCABULARY[name].split()))
+
+
+_USUAL: dict[str, str] = {}
+_FILLER = frozenset(VOCABULARY["filler"].split())
+for _line in VOCABULARY["same"]:
+    _same = [stem(word) for word in _line.split()]
+    _USUAL |= dict.fromkeys(_same, _same[0])

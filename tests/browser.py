@@ -1,0 +1,288 @@
+"""A person at JupyterLab: a server on loopback and a headless Chromium.
+
+    python tests/browser.py --screenshots DIR [NAME ...]
+
+runs the notebooks (those whose names start with NAME) and leaves pictures
+in DIR: light and dark theme, a narrow window, and the static HTML page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import workshop.nofmt  # noqa: F401  (first, or nbformat takes seconds)
+
+# isort: split
+import nbformat
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Error,
+    Locator,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
+
+from workshop.model import practice_model
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+# The longest wait for anything that a person waits for; only a failure
+# takes as long.
+SECONDS = 40
+# JupyterLab marks tracebacks so, too.
+STDERR = "[data-mime-type='application/vnd.jupyter.stderr']"
+EXECUTABLES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FLAGS = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false"},
+    "apputils-extension/themes": {"theme": "JupyterLab Light"},
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
+SERVE = "import workshop.nofmt; from jupyterlab.labapp import main; main()"
+
+
+class NoBrowser(Exception):
+    """Says what was tried to start a Chromium or Chrome, and the result."""
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    """Return as soon as the condition holds; raise TimeoutError if never."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"never happened: {what}")
+        time.sleep(0.1)
+
+
+@dataclass
+class Notebook:
+    """A notebook that is open in a page of its own."""
+
+    page: Page
+    tags: list[list[str]]  # of each code cell
+
+    def cell(self, number: int) -> Locator:
+        """The code cell with this number, from 0."""
+        return self.page.locator(".jp-CodeCell").nth(number)
+
+    def cell_with(self, text: str) -> int:
+        """The number of the first code cell whose code contains the text."""
+        for number, code in enumerate(self._texts(".jp-InputArea-editor")):
+            if text in code:
+                return number
+        raise AssertionError(f"no cell contains {text!r}")
+
+    def _texts(self, part: str) -> list[str]:
+        cells = self.page.locator(f".jp-CodeCell {part}")
+        return cells.evaluate_all("cells => cells.map(c => c.textContent)")
+
+    def prompts(self) -> list[str]:
+        """What stands beside each code cell: `[ ]:`, `[*]:` or `[1]:`."""
+        return self._texts(".jp-InputPrompt")
+
+    def ready(self) -> None:
+        """Wait until a kernel is attached; before that it looks idle too."""
+        self.page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+
+    def run_all(self) -> None:
+        """Choose Run → Run All Cells, and wait until they are queued."""
+        self.page.get_by_role("menuitem", name="Run", exact=True).click()
+        item = self.page.get_by_role("menuitem", name="Run All Cells")
+        item.filter(has_text=re.compile("^Run All Cells$")).click()
+        eventually(lambda: set(self.prompts()) != {"[ ]:"}, "cells are run")
+
+    def finished(self) -> None:
+        """Wait until every cell has run, or one failed that should not."""
+
+        def done() -> bool:
+            prompts = self.prompts()
+            if "[*]:" in prompts:
+                return False
+            # An error, even one that is announced, blanks the prompts of
+            # the cells that are still to come.
+            return "[ ]:" not in prompts or bool(self.errors())
+
+        eventually(done, "all cells have run")
+
+    def errors(self) -> list[str]:
+        """Errors and warnings of cells that do not announce any."""
+        found = []
+        for number, tags in enumerate(self.tags):
+            if "raises-exception" not in tags:
+                found += self.cell(number).locator(STDERR).all_inner_texts()
+        return found
+
+    def type_cell(self, code: str) -> Locator:
+        """Add a cell at the end, run it and return it."""
+        self.cell(-1).click(position={"x": 5, "y": 5})
+        self.page.keyboard.press("Escape")
+        self.page.keyboard.press("b")
+        cell = self.cell(-1)
+        expect(cell.locator(".jp-InputPrompt")).to_have_text("[ ]:")
+        self.page.keyboard.press("Enter")
+        self.page.keyboard.insert_text(code)
+        self.page.keyboard.press("Control+Enter")
+        self.tags.append([])
+        return cell
+
+
+@dataclass
+class Lab:
+    """A JupyterLab with a browser; all its kernels share one model."""
+
+    browser: BrowserContext
+    url: str
+    token: str
+    model: str
+    folder: Path
+    elsewhere: list[str]  # addresses off this machine that a page wanted
+
+    def open(self, name: str) -> Notebook:
+        """Open the notebook whose name starts so, in a page of its own."""
+        [path] = self.folder.glob(f"{name}*.ipynb")
+        cells = nbformat.read(path, as_version=4).cells
+        page = self.browser.new_page()
+        where = f"{self.url}/lab/workspaces/{path.stem}/tree/{path.name}"
+        page.goto(f"{where}?token={self.token}", wait_until="commit")
+        code = [cell for cell in cells if cell.cell_type == "code"]
+        return Notebook(page, [c.metadata.get("tags", []) for c in code])
+
+    def counts(self) -> dict[str, int]:
+        """The model's meter, summed over all kernels."""
+        return self.browser.request.get(f"{self.model}/meter").json()
+
+    def control(self, route: str, **body: object) -> None:
+        """Tell the model something: meter/reset, or faults for anybody."""
+        answer = self.browser.request.post(f"{self.model}/{route}", data=body)
+        assert answer.ok, answer.text()
+
+
+@contextmanager
+def lab(theme: str = "Light", width: int = 1200) -> Iterator[Lab]:
+    """Start everything; raise NoBrowser where no Chromium is found.
+
+    The notebooks are copies without outputs: what a page shows later, its
+    own kernel made.
+    """
+    with (
+        tempfile.TemporaryDirectory() as home,
+        sync_playwright() as playwright,
+        _browser(playwright) as browser,
+    ):
+        folder = Path(home, "notebooks")
+        _copies(folder)
+        model = practice_model().base_url
+        with _jupyter(Path(home), theme, model) as (url, token):
+            size = {"width": width, "height": 900}
+            context = browser.new_context(viewport=size)
+            context.set_default_timeout(SECONDS * 1000)
+            expect.set_options(timeout=SECONDS * 1000)
+            elsewhere: list[str] = []
+            local = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:")
+            context.on(
+                "request",
+                lambda request: (
+                    local.match(request.url) or elsewhere.append(request.url)
+                ),
+            )
+            model = model.removesuffix("/v1")
+            yield Lab(context, url, token, model, folder, elsewhere)
+
+
+@contextmanager
+def _browser(playwright: Playwright) -> Iterator[Browser]:
+    found = [path for path in map(shutil.which, EXECUTABLES) if path]
+    choices = [{"executable_path": path} for path in found]
+    choices += [{"channel": "chrome"}, {"channel": "msedge"}, {}]
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    flags = [*FLAGS, "--no-sandbox"] if is_root else FLAGS
+    failures = []
+    for choice in choices:
+        try:
+            browser = playwright.chromium.launch(args=flags, **choice)
+        except Error as error:
+            failures.append(f"{choice}: {error.message.splitlines()[0]}")
+            continue
+        yield browser
+        browser.close()
+        return
+    raise NoBrowser("no Chromium or Chrome starts: " + "; ".join(failures))
+
+
+def _copies(folder: Path) -> None:
+    folder.mkdir()
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        nbformat.write(notebook, folder / path.name)
+
+
+@contextmanager
+def _jupyter(home: Path, theme: str, model: str) -> Iterator[tuple[str, str]]:
+    """Start JupyterLab with nothing of its user; give address and token."""
+    settings = SETTINGS | {
+        "apputils-extension/themes": {"theme": f"JupyterLab {theme}"}
+    }
+    for name, values in settings.items():
+        path = home / f"settings/@jupyterlab/{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    token = secrets.token_hex(8)
+    command = [sys.executable, "-c", SERVE, "--no-browser", "--allow-root"]
+    command += [
+        "--ServerApp.ip=127.0.0.1",
+        "--ServerApp.port=0",
+        f"--ServerApp.root_dir={home / 'notebooks'}",
+        f"--IdentityProvider.token={token}",
+    ]
+    environment = os.environ | {
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "IPYTHONDIR": str(home / "ipython"),
+        "WORKSHOP_MODEL": model,
+    }
+    log = home / "server.log"
+    with log.open("w") as stderr:
+        server = subprocess.Popen(command, env=environment, stderr=stderr)
+
+    def port() -> int | None:
+        if server.poll() is not None:
+            raise RuntimeError(f"JupyterLab ended: {log.read_text()}")
+        for path in home.glob("runtime/jpserver-*.json"):
+            return json.loads(path.read_text() or "{}").get("port")
+        return None
+
+    try:
+        eventually(lambda: port() is not None, "JupyterLab starts")
+        yield f"http://127.0.0.1:{port()}", token
+    finally:
+        server.terminate()
+        server.wait(SECONDS)

@@ -1,0 +1,390 @@
+"""What check() does with answers that no judge expects."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from workshop import checks, model
+from workshop.checks import check
+
+Capture = pytest.CaptureFixture[str]
+
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+
+
+async def right(graph, questions):
+    async def answer(question):
+        state = await graph.ainvoke({"messages": [("user", question)]})
+        return state["messages"][-1].text
+
+    return await asyncio.gather(*map(answer, questions))
+
+
+async def stub(graph, questions):
+    """Say what it does."""
+    # TODO (about 4 lines)
+    ...
+
+
+class Stub:
+    def __call__(self, graph, questions): ...
+
+
+async def half_done(graph, questions):
+    async def answer(question): ...
+
+    return await asyncio.gather(*map(answer, questions))
+
+
+async def takes_one(questions):
+    return questions
+
+
+async def returns_none(graph, questions):
+    pass
+
+
+async def raises(graph, questions):
+    return questions["first"]
+
+
+async def raises_lines(graph, questions):
+    raise ValueError("one\ntwo\n\nthree")
+
+
+async def raises_nothing_to_say(graph, questions):
+    raise AssertionError
+
+
+async def raises_in_a_group(graph, questions):
+    async with asyncio.TaskGroup() as group:
+        group.create_task(raises(graph, questions))
+
+
+async def exits(graph, questions):
+    sys.exit("bye")
+
+
+async def exits_in_a_task(graph, questions):
+    await asyncio.create_task(exits(graph, questions))
+
+
+async def is_interrupted(graph, questions):
+    raise KeyboardInterrupt
+
+
+async def is_cancelled(graph, questions):
+    raise asyncio.CancelledError
+
+
+async def uses_another_loop(graph, questions):
+    raise RuntimeError("Event loop is closed")
+
+
+def yields(graph, questions):
+    yield from questions
+
+
+async def yields_async(graph, questions):
+    for question in questions:
+        yield question
+
+
+NOT_STARTED = "⬜ 01.1 not started: replace the ..., run that cell, then check"
+BAD_ANSWERS = [
+    (..., NOT_STARTED),
+    (stub, NOT_STARTED),
+    (Stub, NOT_STARTED),
+    (half_done, NOT_STARTED),
+    (None, "❌ 01.1 pass the function of the task; this is a NoneType"),
+    ("stub", "❌ 01.1 pass the function of the task; this is a str"),
+    (
+        takes_one,
+        "❌ 01.1 it is called with (graph, questions) but takes (questions)",
+    ),
+    (
+        functools.partial(right, None, None),
+        "❌ 01.1 it is called with (graph, questions) but takes ()",
+    ),
+    (
+        lambda graph, questions: "text",
+        "❌ 01.1 it returned a str, not a list of texts",
+    ),
+    (
+        len,
+        "❌ 01.1 it is called with (graph, questions) but takes (obj, /)",
+    ),
+    (
+        dict,
+        "❌ 01.1 it raised TypeError: dict expected at most 1 argument, got 2",
+    ),
+    (
+        returns_none,
+        "❌ 01.1 it returned None, not a list of texts: is a `return` "
+        "missing?",
+    ),
+    (yields, "❌ 01.1 it returned a generator, not a list of texts"),
+    (
+        yields_async,
+        "❌ 01.1 it returned an async generator, not a list of texts",
+    ),
+    (
+        raises,
+        "❌ 01.1 it raised TypeError: list indices must be integers or "
+        'slices, not str, at `return questions["first"]`',
+    ),
+    (
+        raises_lines,
+        "❌ 01.1 it raised ValueError: one, "
+        'at `raise ValueError("one\\ntwo\\n\\nthree")`',
+    ),
+    (
+        raises_nothing_to_say,
+        "❌ 01.1 it raised AssertionError, at `raise AssertionError`",
+    ),
+    (
+        raises_in_a_group,
+        "❌ 01.1 it raised TypeError: list indices must be integers or "
+        'slices, not str, at `return questions["first"]`',
+    ),
+    (exits, '❌ 01.1 it raised SystemExit: bye, at `sys.exit("bye")`'),
+    (
+        exits_in_a_task,
+        '❌ 01.1 it raised SystemExit: bye, at `sys.exit("bye")`',
+    ),
+    (
+        is_interrupted,
+        "❌ 01.1 it raised KeyboardInterrupt, at `raise KeyboardInterrupt`",
+    ),
+    (
+        is_cancelled,
+        "❌ 01.1 it raised CancelledError, at `raise asyncio.CancelledError`",
+    ),
+    (
+        uses_another_loop,
+        "❌ 01.1 it used connections of another event loop: use the "
+        "arguments, nothing from the notebook",
+    ),
+]
+
+
+@pytest.mark.parametrize(("answer", "line"), BAD_ANSWERS)
+async def test_a_bad_answer_gets_one_line(
+    answer: Any, line: str, capsys: Capture
+) -> None:
+    assert await check("01.1", answer) is None
+    assert capsys.readouterr() == (f"{line}\n", "")
+
+
+async def test_a_call_instead_of_the_function(capsys: Capture) -> None:
+    await check("01.1", right(None, None))
+    line = "❌ 01.1 pass the function itself: its name without ()\n"
+    assert capsys.readouterr() == (line, "")
+
+
+async def test_a_function_without_source(capsys: Capture) -> None:
+    namespace: dict[str, Any] = {}
+    exec("async def answer(graph, questions): ...", namespace)
+    await check("01.1", namespace["answer"])
+    assert capsys.readouterr().out.startswith("❌ 01.1 it returned None")
+
+
+@pytest.mark.parametrize("task", ["99.1", "01.9", "", "../01", 1.1, None, []])
+async def test_an_unknown_task(task: Any, capsys: Capture) -> None:
+    await check(task, right)
+    shown = task if isinstance(task, str) else "?"
+    line = f"❌ {shown} no such task: its number is in the heading\n"
+    assert capsys.readouterr() == (line, "")
+
+
+# --- answers that do not end
+
+
+async def waits_forever(graph, questions):
+    await asyncio.Event().wait()
+
+
+async def refuses_to_be_cancelled(graph, questions):
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+
+
+async def computes_forever(graph, questions):
+    while True:
+        pass
+
+
+async def sleeps(graph, questions):
+    time.sleep(4)  # noqa: ASYNC251
+
+
+async def waits_for_its_own_loop(graph, questions):
+    loop = asyncio.get_running_loop()
+    run = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop)
+    return run.result(4)
+
+
+async def waits_for_a_thread(graph, questions):
+    await asyncio.to_thread(time.sleep, 4)
+
+
+HANGING = {
+    waits_forever: "await asyncio.Event().wait()",
+    refuses_to_be_cancelled: "await asyncio.sleep(3600)",
+    sleeps: "time.sleep(4)  # noqa: ASYNC251",
+    waits_for_its_own_loop: "return run.result(4)",
+    waits_for_a_thread: "await asyncio.to_thread(time.sleep, 4)",
+}
+
+
+async def test_answers_that_do_not_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checks, "LIMIT", 2)
+    beats = 0
+
+    async def beat() -> None:
+        nonlocal beats
+        while True:
+            beats += 1
+            await asyncio.sleep(0.05)
+
+    heart = asyncio.create_task(beat())
+    verdicts = await asyncio.gather(
+        *(checks.verdict("01.1", answer) for answer in HANGING)
+    )
+    heart.cancel()
+    said = "it did not finish within 2 s: it still waits at"
+    assert verdicts == [("❌", f"{said} `{at}`") for at in HANGING.values()]
+    assert beats > 2, "the checks blocked the loop of the notebook"
+
+
+async def test_a_thread_that_computes_forever_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checks, "LIMIT", 0.5)
+    before = set(threading.enumerate())
+    mark, sentence = await checks.verdict("01.1", computes_forever)
+    assert (mark, sentence[:13]) == ("❌", "it did not fi")
+    assert_ended(set(threading.enumerate()) - before)
+
+
+def assert_ended(threads: set[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+async def test_a_check_can_be_interrupted() -> None:
+    before = set(threading.enumerate())
+    attempt = asyncio.create_task(check("01.1", waits_forever))
+    await asyncio.sleep(0.3)
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+    assert_ended(set(threading.enumerate()) - before)
+
+
+# --- what is printed
+
+
+async def test_prints_of_the_answer_stay_above_the_verdict(
+    capsys: Capture,
+) -> None:
+    async def prints(graph, questions):
+        print("a|b|", end="", flush=True)
+
+    stdout = sys.stdout
+    await check("01.1", prints)
+    printed, verdict = capsys.readouterr().out.splitlines()
+    assert printed == "a|b|"
+    assert verdict.startswith("❌ 01.1 ")
+    assert sys.stdout is stdout
+
+
+async def test_two_checks_at_once(capsys: Capture) -> None:
+    stdout = sys.stdout
+    await asyncio.gather(check("01.1", right), check("01.1", stub))
+    print("after")
+    assert sorted(capsys.readouterr().out.splitlines()) == sorted(
+        [
+            "after",
+            "⬜ 01.1 not started: replace the ..., run that cell, then check",
+            "✅ 01.1 three calls together: 3 requests were in flight at once",
+        ]
+    )
+    assert getattr(sys.stdout, "stream", sys.stdout) is stdout
+
+
+# --- the world around it
+
+
+async def test_the_practice_model_stops_during_a_check(
+    capsys: Capture,
+) -> None:
+    async def stops_the_model(graph, questions):
+        model._server.stop()
+        return await right(graph, questions)
+
+    await check("01.1", stops_the_model)
+    assert capsys.readouterr().out == (
+        "❌ 01.1 the practice model does not answer: run the cell with "
+        "connect(), then this one\n"
+    )
+    await check("01.1", right)
+    assert capsys.readouterr().out.startswith("✅ 01.1")
+
+
+async def test_a_check_never_uses_a_real_key(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKSHOP_MODEL", "openai")
+    monkeypatch.setenv("OPENAI_API_KEY", "no-practice-key")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    await check("01.1", right)
+    assert capsys.readouterr().out.startswith("✅ 01.1")
+
+
+NEST = """
+import asyncio, inspect, linecache, sys
+import nest_asyncio
+from workshop.checks import check
+{right}
+
+def main(graph, batches):
+    return [asyncio.run(right(graph, batch)) for batch in batches]
+
+async def both():
+    nest_asyncio.apply()
+    await check("01.1", right)
+    await check("01.4", main)
+
+asyncio.run(both())
+"""
+
+
+def test_nest_asyncio_does_not_disturb_a_check() -> None:
+    script = NEST.replace("{right}", inspect.getsource(right))
+    run = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", script],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=50,
+    )
+    assert run.stdout.splitlines() == [
+        "✅ 01.1 three calls together: 3 requests were in flight at once",
+        "❌ 01.4 nest_asyncio has changed asyncio in this kernel: restart it "
+        "and leave nest_asyncio out",
+    ], run.stderr

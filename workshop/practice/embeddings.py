@@ -1,0 +1,89 @@
+"""The wire format of ``POST /v1/embeddings``, and the vectors in it.
+
+Texts that share words point in similar directions; nothing is random.
+"""
+
+from __future__ import annotations
+
+import array
+import base64
+import hashlib
+import json
+import math
+import re
+import sys
+from typing import Any
+
+from workshop.practice.ask import Problem, Script, need, wrong_type
+
+DIMENSIONS = 1536
+PER_WORD = 8  # dimensions that a word adds to, or takes from
+
+
+def script(body: dict[str, Any]) -> Script:
+    """The answer to a request; raises Problem where that is wrong."""
+    model = need(body.get("model"), "model", str, "a string")
+    size = need(
+        body.get("dimensions", DIMENSIONS), "dimensions", int, "an integer"
+    )
+    if not 1 <= size <= 4096:
+        raise Problem(
+            400, "'dimensions' must be from 1 to 4096.", param="dimensions"
+        )
+    inputs = [_words(text) for text in _inputs(body.get("input"))]
+    as_base64 = body.get("encoding_format") == "base64"
+    tokens = sum(map(len, inputs))
+    data = {
+        "object": "list",
+        "data": [
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": _encoded(vector(text, size), as_base64),
+            }
+            for index, text in enumerate(inputs)
+        ],
+        "model": model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+    return Script([json.dumps(data).encode()], 0, streamed=False)
+
+
+def vector(text: list[str], size: int) -> list[float]:
+    """A unit vector for a text, given as its words."""
+    sums = [0.0] * size
+    sums[0] = 0.001  # so that a text without words has a direction too
+    for word in text:
+        digest = hashlib.blake2b(word.encode(), digest_size=4 * PER_WORD)
+        for draw in array.array("I", digest.digest()):
+            sums[(draw >> 1) % size] += 1.0 if draw & 1 else -1.0
+    length = math.hypot(*sums) or 1.0
+    return [part / length for part in sums]
+
+
+def _inputs(value: Any) -> list[Any]:
+    """One text, several, or the same as lists of token numbers."""
+    one_text = isinstance(value, str)
+    one_list = isinstance(value, list) and value and type(value[0]) is int
+    texts = [value] if one_text or one_list else value
+    texts = need(texts, "input", list, "a string or an array")
+    if not texts:
+        raise Problem(400, "'input' must not be empty.", param="input")
+    return texts
+
+
+def _words(text: Any) -> list[str]:
+    if isinstance(text, str):
+        return re.findall(r"\w+|[^\w\s]", text.lower())
+    if isinstance(text, list):
+        return [str(number) for number in text]
+    raise wrong_type("input", "a string or an array", text)
+
+
+def _encoded(numbers: list[float], as_base64: bool) -> list[float] | str:
+    if not as_base64:
+        return numbers
+    packed = array.array("f", numbers)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return base64.b64encode(packed.tobytes()).decode()

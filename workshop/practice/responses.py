@@ -1,0 +1,294 @@
+"""The wire format of ``POST /v1/responses``."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from workshop.practice import words
+from workshop.practice.ask import (
+    ROLES,
+    Ask,
+    Call,
+    Problem,
+    Reply,
+    Script,
+    Tool,
+    Turn,
+    check_results,
+    invalid_value,
+    need,
+    text_of,
+    wrong_type,
+)
+
+_number = itertools.count(1)  # LangChain takes two equal ids for one message
+
+
+@dataclass(frozen=True)
+class Request:
+    ask: Ask
+    body: dict[str, Any]
+
+    @property
+    def stream(self) -> bool:
+        return bool(self.body.get("stream"))
+
+
+def parse(body: dict[str, Any]) -> Request:
+    """Read a request; raises Problem where it is wrong."""
+    need(body.get("model"), "model", str, "a string")
+    if body.get("previous_response_id"):
+        raise Problem(
+            400,
+            "The practice model keeps no responses: send the whole "
+            "conversation as 'input'.",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        )
+    items = body.get("input")
+    if isinstance(items, str):
+        items = [{"role": "user", "content": items}]
+    turns = []
+    for index, item in enumerate(need(items, "input", list, "an array")):
+        turns += _turns(item, f"input[{index}]")
+    turns = _joined(turns)
+    if body.get("instructions"):
+        turns.insert(0, Turn("system", body["instructions"]))
+    if not turns:
+        raise Problem(400, "'input' must not be empty.", param="input")
+    check_results(turns, "input")
+    form = (body.get("text") or {}).get("format") or {}
+    schemas = {"json_schema": form.get("schema"), "json_object": {}}
+    ask = Ask(
+        turns=tuple(turns),
+        tools=tuple(_tools(body.get("tools") or [])),
+        choice=_choice(body.get("tool_choice")),
+        parallel=body.get("parallel_tool_calls") is not False,
+        schema=schemas.get(form.get("type")),
+        limit=body.get("max_output_tokens"),
+    )
+    return Request(ask, body)
+
+
+def _turns(item: Any, name: str) -> list[Turn]:
+    item = need(item, name, dict, "an object")
+    match item.get("type", "message"):
+        case "message":
+            role = need(item.get("role"), f"{name}.role", str, "a string")
+            if role not in ROLES:
+                raise invalid_value(f"{name}.role", role, ROLES)
+            text = text_of(item.get("content"), f"{name}.content")
+            return [Turn(ROLES[role], text)]
+        case "function_call":
+            call = Call(item["name"], item["arguments"], item["call_id"])
+            return [Turn("assistant", "", (call,))]
+        case "function_call_output":
+            text = text_of(item.get("output"), f"{name}.output")
+            return [Turn("tool", text, call_id=item["call_id"])]
+    return []  # such as reasoning, which the practice model does not do
+
+
+def _joined(turns: list[Turn]) -> list[Turn]:
+    """Calls that were made together, in one turn."""
+    joined: list[Turn] = []
+    for turn in turns:
+        if turn.calls and joined and joined[-1].role == "assistant":
+            before = joined.pop()
+            calls = before.calls + turn.calls
+            turn = Turn("assistant", before.text, calls)
+        joined.append(turn)
+    return joined
+
+
+def _tools(tools: list[Any]) -> list[Tool]:
+    """The functions; tools that OpenAI runs itself are left out."""
+    return [
+        Tool(
+            name=need(tool.get("name"), f"tools[{i}].name", str, "a string"),
+            description=tool.get("description") or "",
+            parameters=tool.get("parameters") or {},
+        )
+        for i, tool in enumerate(tools)
+        if tool.get("type") == "function"
+    ]
+
+
+def _choice(choice: Any) -> str:
+    if isinstance(choice, str | None):
+        return choice or "auto"
+    if isinstance(choice, dict):
+        return choice.get("name") or choice.get("mode") or "auto"
+    raise wrong_type("tool_choice", "a string or an object", choice)
+
+
+def script(request: Request, reply: Reply) -> Script:
+    """Write a reply, streamed or not, as the request wants it."""
+    number = next(_number)
+    items = _items(request.ask.digest(), number, reply)
+    pieces = [
+        words.tokens(item["arguments"])
+        if "arguments" in item
+        else reply.tokens
+        for item in items
+    ]
+    count = sum(map(len, pieces))
+    final = _response(request, number)
+    final |= {
+        "status": "incomplete" if reply.cut_short else "completed",
+        "output": items,
+        "usage": _usage(request.ask, count),
+    }
+    if reply.cut_short:
+        final["incomplete_details"] = {"reason": "max_output_tokens"}
+    else:
+        final["completed_at"] = int(time.time())
+    if not request.stream:
+        return Script([json.dumps(final).encode()], count, streamed=False)
+    writer = _Writer()
+    start = _response(request, number)
+    writer.event("response.created", response=start)
+    writer.event("response.in_progress", response=start)
+    for index, (item, parts) in enumerate(zip(items, pieces, strict=True)):
+        write = _write_call if "arguments" in item else _write_message
+        write(writer, index, item, parts)
+    writer.event(f"response.{final['status']}", response=final)
+    return writer.script()
+
+
+def _items(digest: str, number: int, reply: Reply) -> list[dict[str, Any]]:
+    if reply.calls:
+        return [
+            {
+                "type": "function_call",
+                "id": f"fc_{number}{call.id.removeprefix('call')}",
+                "call_id": call.id,
+                "name": call.name,
+                "arguments": call.arguments,
+                "status": "completed",
+            }
+            for call in reply.calls
+        ]
+    return [
+        {
+            "type": "message",
+            "id": f"msg_{number}_{digest}",
+            "role": "assistant",
+            "status": "incomplete" if reply.cut_short else "completed",
+            "content": [_text_part("".join(reply.tokens))],
+        }
+    ]
+
+
+def _text_part(text: str) -> dict[str, Any]:
+    return {
+        "type": "output_text",
+        "text": text,
+        "annotations": [],
+        "logprobs": [],
+    }
+
+
+def _usage(ask: Ask, count: int) -> dict[str, Any]:
+    prompt = sum(words.count(turn.text) for turn in ask.turns)
+    return {
+        "input_tokens": prompt,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": count,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": prompt + count,
+    }
+
+
+def _response(request: Request, number: int) -> dict[str, Any]:
+    """The response object as it is before there is any output."""
+    body = request.body
+    return {
+        "id": f"resp_{number}_{request.ask.digest()}",
+        "object": "response",
+        "created_at": int(time.time()),
+        "status": "in_progress",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": body.get("instructions"),
+        "max_output_tokens": body.get("max_output_tokens"),
+        "metadata": body.get("metadata") or {},
+        "model": body["model"],
+        "output": [],
+        "parallel_tool_calls": request.ask.parallel,
+        "previous_response_id": None,
+        "reasoning": {"effort": None, "summary": None},
+        "service_tier": "default",
+        "temperature": body.get("temperature", 1.0),
+        "text": body.get("text") or {"format": {"type": "text"}},
+        "tool_choice": body.get("tool_choice") or "auto",
+        "tools": body.get("tools") or [],
+        "top_p": body.get("top_p", 1.0),
+        "truncation": body.get("truncation") or "disabled",
+        "usage": None,
+        "user": body.get("user"),
+    }
+
+
+class _Writer:
+    """Collects events; those before a token are sent with it."""
+
+    def __init__(self) -> None:
+        self._sequence = itertools.count()
+        self._before = ""
+        self._chunks: list[bytes] = []
+
+    def event(self, kind: str, **data: Any) -> None:
+        number = next(self._sequence)
+        data = {"type": kind, "sequence_number": number, **data}
+        self._before += f"event: {kind}\ndata: {json.dumps(data)}\n\n"
+
+    def token(self, kind: str, **data: Any) -> None:
+        self.event(kind, **data)
+        self._chunks.append(self._before.encode())
+        self._before = ""
+
+    def script(self) -> Script:
+        count = len(self._chunks)
+        return Script([*self._chunks, self._before.encode()], count, True)
+
+
+def _write_message(
+    writer: _Writer, index: int, item: dict[str, Any], parts: list[str]
+) -> None:
+    opened = {**item, "status": "in_progress", "content": []}
+    where = {"item_id": item["id"], "output_index": index, "content_index": 0}
+    writer.event("response.output_item.added", output_index=index, item=opened)
+    writer.event("response.content_part.added", **where, part=_text_part(""))
+    for part in parts:
+        writer.token(
+            "response.output_text.delta", **where, delta=part, logprobs=[]
+        )
+    whole = item["content"][0]
+    writer.event(
+        "response.output_text.done", **where, text=whole["text"], logprobs=[]
+    )
+    writer.event("response.content_part.done", **where, part=whole)
+    writer.event("response.output_item.done", output_index=index, item=item)
+
+
+def _write_call(
+    writer: _Writer, index: int, item: dict[str, Any], parts: list[str]
+) -> None:
+    opened = {**item, "status": "in_progress", "arguments": ""}
+    where = {"item_id": item["id"], "output_index": index}
+    writer.event("response.output_item.added", output_index=index, item=opened)
+    for part in parts:
+        writer.token(
+            "response.function_call_arguments.delta", **where, delta=part
+        )
+    writer.event(
+        "response.function_call_arguments.done",
+        **where,
+        arguments=item["arguments"],
+    )
+    writer.event("response.output_item.done", output_index=index, item=item)
