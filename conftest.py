@@ -14,8 +14,10 @@ for name in list(os.environ):
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let pytest run from any folder: nbval reads the path as it stands."""
-    sanitizer = config.rootpath / config.option.nbval_sanitize_with
-    config.option.nbval_sanitize_with = str(sanitizer)
+    option = config.option
+    if option.nbval_sanitize_with:
+        path = config.rootpath / option.nbval_sanitize_with
+        option.nbval_sanitize_with = str(path)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import secrets
 import shutil
 import subprocess
@@ -29,7 +28,6 @@ import workshop.nofmt  # noqa: F401  (first, or nbformat takes seconds)
 import nbformat
 from playwright.sync_api import (
     Browser,
-    BrowserContext,
     Error,
     Locator,
     Page,
@@ -59,7 +57,6 @@ FLAGS = (
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false"},
     "apputils-extension/themes": {"theme": "JupyterLab Light"},
-    "notebook-extension/tracker": {"windowingMode": "none"},
 }
 SERVE = "import workshop.nofmt; from jupyterlab.labapp import main; main()"
 
@@ -79,39 +76,52 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
 
 @dataclass
 class Notebook:
-    """A notebook that is open in a page of its own."""
+    """A notebook in a tab of its own, which may be behind another."""
 
     page: Page
+    tab: Locator
+    panel: Locator
     tags: list[list[str]]  # of each code cell
+
+    def show(self) -> None:
+        """Bring the notebook to the front."""
+        self.tab.click()
+        self.panel.wait_for(state="visible")
 
     def cell(self, number: int) -> Locator:
         """The code cell with this number, from 0."""
-        return self.page.locator(".jp-CodeCell").nth(number)
+        return self.panel.locator(".jp-CodeCell").nth(number)
 
-    def cell_with(self, text: str) -> int:
-        """The number of the first code cell whose code contains the text."""
+    def cell_with(self, text: str) -> Locator:
+        """The first code cell whose code contains the text."""
         for number, code in enumerate(self._texts(".jp-InputArea-editor")):
             if text in code:
-                return number
+                return self.cell(number)
         raise AssertionError(f"no cell contains {text!r}")
 
     def _texts(self, part: str) -> list[str]:
-        cells = self.page.locator(f".jp-CodeCell {part}")
+        cells = self.panel.locator(f".jp-CodeCell {part}")
         return cells.evaluate_all("cells => cells.map(c => c.textContent)")
 
     def prompts(self) -> list[str]:
         """What stands beside each code cell: `[ ]:`, `[*]:` or `[1]:`."""
         return self._texts(".jp-InputPrompt")
 
-    def ready(self) -> None:
-        """Wait until a kernel is attached; before that it looks idle too."""
-        self.page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+    def errors(self) -> list[str]:
+        """Errors and warnings of cells that do not announce any."""
+        found = []
+        for number, tags in enumerate(self.tags):
+            if "raises-exception" not in tags:
+                found += self.cell(number).locator(STDERR).all_inner_texts()
+        return found
 
     def run_all(self) -> None:
         """Choose Run → Run All Cells, and wait until they are queued."""
+        # Before a kernel is attached it looks idle, but is not ready.
+        self.page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
-        item = self.page.get_by_role("menuitem", name="Run All Cells")
-        item.filter(has_text=re.compile("^Run All Cells$")).click()
+        name = "Run All Cells"
+        self.page.get_by_role("menuitem", name=name, exact=True).click()
         eventually(lambda: set(self.prompts()) != {"[ ]:"}, "cells are run")
 
     def finished(self) -> None:
@@ -127,22 +137,14 @@ class Notebook:
 
         eventually(done, "all cells have run")
 
-    def errors(self) -> list[str]:
-        """Errors and warnings of cells that do not announce any."""
-        found = []
-        for number, tags in enumerate(self.tags):
-            if "raises-exception" not in tags:
-                found += self.cell(number).locator(STDERR).all_inner_texts()
-        return found
-
     def type_cell(self, code: str) -> Locator:
-        """Add a cell at the end, run it and return it."""
-        self.cell(-1).click(position={"x": 5, "y": 5})
-        self.page.keyboard.press("Escape")
+        """Add a cell at the end, type the code, run it; return the cell."""
+        last = self.panel.locator(".jp-Cell").last
+        last.locator(".jp-InputArea-prompt").click()
+        cells = len(self.prompts())
         self.page.keyboard.press("b")
-        cell = self.cell(-1)
-        expect(cell.locator(".jp-InputPrompt")).to_have_text("[ ]:")
-        self.page.keyboard.press("Enter")
+        cell = self.cell(cells)
+        cell.locator(".cm-content").click()
         self.page.keyboard.insert_text(code)
         self.page.keyboard.press("Control+Enter")
         self.tags.append([])
@@ -151,37 +153,38 @@ class Notebook:
 
 @dataclass
 class Lab:
-    """A JupyterLab with a browser; all its kernels share one model."""
+    """A JupyterLab in a browser; all its kernels share one model."""
 
-    browser: BrowserContext
-    url: str
-    token: str
+    page: Page
     model: str
     folder: Path
-    elsewhere: list[str]  # addresses off this machine that a page wanted
+    elsewhere: list[str]  # addresses off this machine that the page wanted
 
     def open(self, name: str) -> Notebook:
-        """Open the notebook whose name starts so, in a page of its own."""
+        """Open the notebook whose name starts so, in a new tab."""
         [path] = self.folder.glob(f"{name}*.ipynb")
         cells = nbformat.read(path, as_version=4).cells
-        page = self.browser.new_page()
-        where = f"{self.url}/lab/workspaces/{path.stem}/tree/{path.name}"
-        page.goto(f"{where}?token={self.token}", wait_until="commit")
+        files = self.page.locator(".jp-DirListing-item")
+        files.filter(has_text=path.name).dblclick()
+        tabs = self.page.locator(".lm-DockPanel-tabBar .lm-TabBar-tab")
+        tab = tabs.filter(has_text=path.name)
+        panel = self.page.locator(f"[id='{tab.get_attribute('data-id')}']")
         code = [cell for cell in cells if cell.cell_type == "code"]
-        return Notebook(page, [c.metadata.get("tags", []) for c in code])
+        tags = [cell.metadata.get("tags", []) for cell in code]
+        return Notebook(self.page, tab, panel, tags)
 
     def counts(self) -> dict[str, int]:
         """The model's meter, summed over all kernels."""
-        return self.browser.request.get(f"{self.model}/meter").json()
+        return self.page.request.get(f"{self.model}/meter").json()
 
     def control(self, route: str, **body: object) -> None:
-        """Tell the model something: meter/reset, or faults for anybody."""
-        answer = self.browser.request.post(f"{self.model}/{route}", data=body)
+        """Tell the model: meter/reset, or the pace or faults of anybody."""
+        answer = self.page.request.post(f"{self.model}/{route}", data=body)
         assert answer.ok, answer.text()
 
 
 @contextmanager
-def lab(theme: str = "Light", width: int = 1200) -> Iterator[Lab]:
+def lab(theme: str = "Light") -> Iterator[Lab]:
     """Start everything; raise NoBrowser where no Chromium is found.
 
     The notebooks are copies without outputs: what a page shows later, its
@@ -194,22 +197,15 @@ def lab(theme: str = "Light", width: int = 1200) -> Iterator[Lab]:
     ):
         folder = Path(home, "notebooks")
         _copies(folder)
-        model = practice_model().base_url
-        with _jupyter(Path(home), theme, model) as (url, token):
-            size = {"width": width, "height": 900}
-            context = browser.new_context(viewport=size)
-            context.set_default_timeout(SECONDS * 1000)
+        model = practice_model().base_url.removesuffix("/v1")
+        with _jupyter(Path(home), theme, model) as url:
             expect.set_options(timeout=SECONDS * 1000)
+            page = browser.new_page(viewport={"width": 1200, "height": 900})
+            page.set_default_timeout(SECONDS * 1000)
             elsewhere: list[str] = []
-            local = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:")
-            context.on(
-                "request",
-                lambda request: (
-                    local.match(request.url) or elsewhere.append(request.url)
-                ),
-            )
-            model = model.removesuffix("/v1")
-            yield Lab(context, url, token, model, folder, elsewhere)
+            page.on("request", lambda asked: elsewhere.append(asked.url))
+            page.goto(url, wait_until="commit")
+            yield Lab(page, model, folder, elsewhere)
 
 
 @contextmanager
@@ -243,8 +239,8 @@ def _copies(folder: Path) -> None:
 
 
 @contextmanager
-def _jupyter(home: Path, theme: str, model: str) -> Iterator[tuple[str, str]]:
-    """Start JupyterLab with nothing of its user; give address and token."""
+def _jupyter(home: Path, theme: str, model: str) -> Iterator[str]:
+    """Start JupyterLab with nothing of its user; give its address."""
     settings = SETTINGS | {
         "apputils-extension/themes": {"theme": f"JupyterLab {theme}"}
     }
@@ -282,7 +278,7 @@ def _jupyter(home: Path, theme: str, model: str) -> Iterator[tuple[str, str]]:
 
     try:
         eventually(lambda: port() is not None, "JupyterLab starts")
-        yield f"http://127.0.0.1:{port()}", token
+        yield f"http://127.0.0.1:{port()}/lab?token={token}"
     finally:
         server.terminate()
         server.wait(SECONDS)

@@ -32,6 +32,7 @@ DEFINITIONS = (
     ast.ImportFrom,
     ast.FunctionDef,
     ast.AsyncFunctionDef,
+    ast.ClassDef,
 )
 Answer = Callable[..., Any]
 Verdict = tuple[str, str]
@@ -145,13 +146,22 @@ def define(texts: list[str], name: str) -> dict[str, Answer]:
         file = f"<{name}, code cell {number}>"
         linecache.cache[file] = (len(text), None, text.splitlines(True), file)
         tree = ast.parse(text)
-        tree.body = [n for n in tree.body if isinstance(n, DEFINITIONS)]
+        tree.body = [n for n in tree.body if defines(n)]
         exec(compile(tree, file, "exec"), namespace)
     return {
         task: namespace[function]
         for text in texts
         for task, function in CHECK.findall(text)
     }
+
+
+def defines(node: ast.stmt) -> bool:
+    """Whether it defines a name without a call: imports, functions, data."""
+    if isinstance(node, ast.Assign):
+        name, value = node.targets[0], ast.walk(node.value)
+        asks = any(isinstance(n, ast.Name | ast.Call) for n in value)
+        return isinstance(name, ast.Name) and not asks
+    return isinstance(node, DEFINITIONS)
 
 
 @pytest.mark.parametrize("task", TASKS)

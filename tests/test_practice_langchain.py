@@ -26,7 +26,6 @@ from langchain_tests.integration_tests import (
 
 from workshop.model import practice_model
 
-
 # Marks and warnings of the suite itself, about plugins that are not loaded.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:OpenAI may require a filename"),

@@ -125,7 +125,6 @@ async def together(tables: int) -> list[str]:
     return await asyncio.gather(*(serve(t + 1) for t in range(tables)))
 
 
-# %%
 with Timeline() as slow, model.meter() as one:
     texts = await one_after_another(8)
 with Timeline() as quick, model.meter() as many:
@@ -147,11 +146,6 @@ Timeline.compare({"one after another": slow, "together": quick})
 # %%
 import ipywidgets as widgets
 
-
-def sync_waiter(count: int) -> list[dict]:
-    return [agent.invoke(order(table + 1)) for table in range(count)]
-
-
 tables = widgets.IntSlider(4, 1, 8, description="tables")
 waiter = widgets.ToggleButtons(options=["async", "sync"])
 figure = widgets.Image(format="png")
@@ -171,7 +165,12 @@ async def draw() -> None:
 # A change starts `draw` as a task and cancels the one before. Move the
 # slider, then switch to *sync*: the red band covers everything.
 
+
 # %%
+def sync_waiter(count: int) -> list[dict]:
+    return [agent.invoke(order(table + 1)) for table in range(count)]
+
+
 drawing = asyncio.create_task(draw())
 
 

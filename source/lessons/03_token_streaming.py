@@ -16,6 +16,7 @@
 # %%
 import asyncio
 
+from workshop.checks import check
 from workshop.chunks import brief
 from workshop.model import connect
 
@@ -25,7 +26,6 @@ from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 
 llm = ChatOpenAI(model=model.name, stream_usage=True)
-MESSAGES = {"stream_mode": "messages"}
 
 # %% [markdown]
 # ## One turn, taken apart
@@ -63,9 +63,9 @@ async def ask_agent(state):
 # %%
 agent = create_agent(llm, tools=[price])
 question = {"messages": [("user", "What is the price of the soup?")]}
+MESSAGES = {"stream_mode": "messages"}
 turn = [part async for part in agent.astream(question, **MESSAGES)]
-for message, about in turn:
-    print(f"{about['langgraph_node']:6}", brief(message))
+print(*[f"{a['langgraph_node']:6} {brief(m)}" for m, a in turn], sep="\n")
 
 # %% [markdown]
 # Each model call begins with an empty chunk, its role. Three more end it: the
@@ -246,20 +246,20 @@ waiter = llm.with_structured_output(Order.model_json_schema())
 print([part async for part in waiter.astream("Table 4 orders the soup")])
 
 # %% [markdown]
-# That needs a schema as a `dict`. An object of the class itself exists only
-# when it is complete.
+# Each part is a draft: for a moment the dish was `the`. Act on the last one.
 #
 # ## What people get wrong: *I left, so the model stopped*
 #
-# Two ways to leave after the first token, and a function that waits until
-# the model is idle again and prints how the call ended **there**.
+# Here are two ways to leave after the first token. `count` lets somebody
+# leave, waits until the model is idle, and prints what the **model** counted.
 #
-# **Predict.** One row keeps the stream in a variable. Which call runs on?
+# **Predict.** One of the three rows keeps the stream in a variable. For which
+# row does the model write on?
 #
 # <details><summary>Answer</summary>
 #
-# The kept one, to its last token. `break` does not close a generator. It is
-# closed when nobody refers to it any more.
+# For the kept one, to the end. `break` does not close a generator. It is
+# closed when nothing refers to it any more.
 #
 # </details>
 
@@ -282,9 +282,11 @@ async def close(stream):
 async def count(name, leaving):
     meter = model.meter()
     await asyncio.gather(leaving, return_exceptions=True)
+    left = meter.read().tokens_sent
     while meter.read().in_flight:
         await asyncio.sleep(0.05)
-    print(f"{name:9} cut off: {meter.cut_off}", meter.tokens_sent < 12)
+    wrote_on = meter.tokens_sent - left > 5
+    print(f"{name:10} cut off: {meter.cut_off}, wrote on: {wrote_on}")
 
 
 await count("break", just_break(chat.astream(question, **MESSAGES)))
@@ -292,18 +294,18 @@ await count("kept", just_break(kept := chat.astream(question, **MESSAGES)))
 await count("aclosing", close(chat.astream(question, **MESSAGES)))
 
 # %% [markdown]
-# Who can say that no debugger, log line or traceback holds your generator?
-# Write `aclosing`.
+# A variable, a debugger or a traceback is enough to keep a generator, and you
+# pay for tokens that nobody reads. Write `aclosing`.
 #
 # ## A retry says it twice
 #
-# **Predict.** The connection breaks after three tokens. LangGraph runs the
-# node again, as the policy says. What does the user read?
+# **Predict.** The connection breaks after three tokens, and LangGraph runs
+# the node again, as its policy says. What does the user read?
 #
 # <details><summary>Answer</summary>
 #
-# The three tokens, and then everything. Nobody can take back what was
-# yielded. But the second try has another message `id`.
+# The three tokens, and then everything. Nothing takes back what was yielded.
+# But the second try has an `id` of its own.
 #
 # </details>
 
@@ -316,27 +318,34 @@ texts = {}
 async for message, _ in graph.astream(question, **MESSAGES):
     texts[message.id] = texts.get(message.id, "") + message.text
 print("as it came:", "".join(texts.values()))
-print("by id     :", list(texts.values())[-1])
+print("last id   :", list(texts.values())[-1])
 
 # %% [markdown]
-# So a screen keeps a text for each `id`, and shows the last one. Where you
+# So a screen keeps one text for each `id` and replaces it. To a client that
 # can only append, send an event that says *start again*.
 #
 # ## A token panel
 #
-# One task streams into two widgets. Text of a model may contain HTML.
-# `mistune` renders Markdown and escapes the rest.
+# `show` streams into two widgets: the text, and what a user feels, which is
+# the time to the first token and the speed. It does not use `with Output():`
+# around an `await`. That would catch what other cells print meanwhile.
+#
+# The text of a model may contain HTML. `mistune` renders Markdown and escapes
+# everything else.
 
 
 # %%
 async def show():
     clock = asyncio.get_running_loop().time
-    text, count, begun = "", 0, clock()
+    text, began, arrived = "", clock(), []
     async with aclosing(chat.astream(card, **MESSAGES)) as stream:
         async for message, _ in stream:
-            text += message.text
-            view.value = markdown(text)
-            facts.value = ""
+            if message.text:
+                text += message.text
+                view.value = markdown(text)
+                arrived.append(clock() - began)
+                speed = len(arrived) / arrived[-1]
+                facts.value = f"first {arrived[0]:.2f} s, {speed:.0f} tokens/s"
 
 
 # %%
@@ -345,8 +354,74 @@ import mistune
 
 view, facts = widgets.HTML(), widgets.Label()
 start, stop = (widgets.Button(description=d) for d in ("Start", "Stop"))
+card = {"messages": [("user", "Write the card in Markdown, 60 words")]}
 markdown = mistune.create_markdown()
-loop, tasks = asyncio.get_running_loop(), []
-start.on_click(lambda _: tasks.append(loop.create_task(show())))
-stop.on_click(lambda _: loop.call_soon_threadsafe(tasks[-1].cancel))
+loop, runs = asyncio.get_running_loop(), []
+start.on_click(lambda _: [stop.click(), runs.append(loop.create_task(show()))])
+stop.on_click(lambda _: [loop.call_soon_threadsafe(r.cancel) for r in runs])
+print(markdown("**soup** <b>"))
 widgets.VBox([widgets.HBox([start, stop, facts]), view])
+
+# %% [markdown]
+# Press **Start**, then **Stop**. On a page without a kernel you see no panel.
+# The next cell presses its buttons for you, and then uses a time limit.
+#
+# Stop cancels the task. On some kernels a click arrives in another thread,
+# and `call_soon_threadsafe` is right there too. Start presses Stop first, so
+# that two runs never share the screen.
+#
+# **Predict.** Does the model stop, both times?
+#
+# <details><summary>Answer</summary>
+#
+# Yes. A time limit is a cancel with a clock.
+#
+# </details>
+
+# %%
+start.click()
+await asyncio.sleep(0.5)
+stop.click()
+await count("Stop", runs[-1])
+await count("time limit", asyncio.wait_for(show(), 0.5))
+
+# %% [markdown]
+# ## Check yourself
+#
+# Replace the `...`. The function gets both parts of what `messages` mode
+# yields. It says whether users should see the text. It must be right for
+# `create_agent` and for the older `create_react_agent`.
+
+
+# %%
+def for_user(message, about) -> bool:
+    # TODO (about 1 line)
+    ...
+
+
+# %%
+await check("03.0", for_user)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# The node has another name in each. What do a token and the result of a tool
+# never have in common? And an empty chunk is nothing to show.
+#
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# return message.type == "AIMessageChunk" and bool(message.text)
+# ```
+#
+# </details>
+#
+# ## Keep
+#
+# - Filter by type; tell models apart by tag; read `text`; add chunks with `+`.
+# - A sync call in an `async def` node turns a stream into one lump.
+# - You have left a stream when the model has stopped: `aclosing` or cancel.
+#
+# **Next:** [Lab 03](../exercises/03_token_streaming.ipynb)

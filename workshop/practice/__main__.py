@@ -14,18 +14,44 @@ import time
 import uvicorn
 
 from workshop.practice.server import PracticeServer
-from workshop.practice.sessions import Pace
+from workshop.practice.sessions import FAULTS, Pace
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-ROUTES = """
-routes:  (TOKEN is any word; each has its own meter, faults and pace.
-          Without the Authorization header a control means everybody.)
+EVERYWHERE = ("0.0.0.0", "::")
+DESCRIPTION = """\
+An OpenAI-compatible model to practise with: it answers from a file, token
+by token, counts its requests and fails on demand. The first line that it
+prints is its base URL."""
+HELP = f"""
+A session is whoever sends the same bearer token, which may be any word. It
+has its own meter, faults and pace. Without a token, a control is about all
+sessions.
 
-  POST /v1/chat/completions   POST /v1/responses    POST /v1/embeddings
-  GET  /v1/models             GET  /v1/models/{id}
-    curl -N $URL/v1/chat/completions -H 'Authorization: Bearer TOKEN' \\
-      -d '{"model": "gpt-4o", "stream": true,
-           "messages": [{"role": "user", "content": "What is LangGraph?"}]}'
+the model (URL is the base URL, without /v1):
+  curl -N $URL/v1/chat/completions -H 'Authorization: Bearer me' -d '
+    {{"model": "gpt-4o", "stream": true,
+     "messages": [{{"role": "user", "content": "What is LangGraph?"}}]}}'
+  curl -N $URL/v1/responses -H 'Authorization: Bearer me' -d '
+    {{"model": "gpt-4o", "stream": true, "input": "What is LangGraph?"}}'
+  curl $URL/v1/embeddings -H 'Authorization: Bearer me' -d '
+    {{"model": "text-embedding-3-small", "input": "What is LangGraph?"}}'
+  curl $URL/v1/models
+  curl $URL/v1/models/gpt-4o
+
+its meter (a refused or failed request counts too; controls do not):
+  curl $URL/meter -H 'Authorization: Bearer me'
+  curl -X POST $URL/meter/reset -H 'Authorization: Bearer me'
+
+its pace, in seconds; the parts that you leave out stay as they are:
+  curl $URL/pace -H 'Authorization: Bearer me' -d '
+    {{"ttft": 0.25, "per_token": 0.04, "jitter": 0.0, "seed": 0}}'
+
+its faults: {", ".join(FAULTS)}
+  curl $URL/faults -H 'Authorization: Bearer me' -d '
+    {{"kind": "rate_limit", "times": 2, "retry_after": 0.5}}'
+  curl $URL/faults -H 'Authorization: Bearer me' -d '
+    {{"kind": "stall", "after_tokens": 3, "seconds": 2}}'
+  curl -X DELETE $URL/faults -H 'Authorization: Bearer me'
+  or with one request: -H 'x-practice-fault: cut;after_tokens=3'
 """
 
 
@@ -37,57 +63,76 @@ def main() -> int:
     except OSError as error:
         print(
             f"Cannot listen on {options.host} port {options.port}: "
-            f"{error.strerror}. Choose another with --port, or 0 for any.",
+            f"{error.strerror}. Choose another --port, or 0 for any.",
             file=sys.stderr,
         )
         return 2
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, lambda *_: sys.exit(0))
-    _raise_file_limit()
     if options.with_parent:
         _end_with_parent()
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    print(f"practice model at http://{shown}:{port}/v1", flush=True)
-    pace = Pace(options.ttft, options.per_token, options.jitter, options.seed)
-    config = uvicorn.Config(
-        PracticeServer(pace),
-        interface="asgi3",
-        lifespan="off",
-        ws="none",
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        backlog=4096,
-        timeout_keep_alive=120,
-        timeout_graceful_shutdown=1,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    _raise_file_limit()
+    _announce(listener)
+    uvicorn.Server(_config(options)).run(sockets=[listener])
     return 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m workshop.practice",
-        description=(
-            "An OpenAI-compatible model to practise with. It answers from "
-            "a file, at a pace that you choose, and counts what it did."
-        ),
-        epilog=ROUTES,
+        description=DESCRIPTION,
+        epilog=HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     option = parser.add_argument
-    option("--host", default="127.0.0.1", help="default: %(default)s")
-    option("--port", type=int, default=0, help="default: any free port")
-    option("--ttft", type=float, default=0.25)
-    option("--per-token", type=float, default=0.04)
-    option("--jitter", type=float, default=0.0)
-    option("--seed", type=int, default=0)
-    option("--fd", type=int)
-    option("--with-parent", action="store_true")
-    return parser.parse_args()
+    option(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 opens it to the network, where "
+        "no key is asked (default: this machine only)",
+    )
+    option("--port", type=int, default=0, help="default: any that is free")
+    option(
+        "--ttft",
+        type=float,
+        default=Pace.ttft,
+        metavar="S",
+        help="seconds to the first token (default: %(default)s)",
+    )
+    option(
+        "--per-token",
+        type=float,
+        default=Pace.per_token,
+        metavar="S",
+        help="seconds for each token (default: %(default)s)",
+    )
+    option(
+        "--jitter",
+        type=float,
+        default=Pace.jitter,
+        metavar="J",
+        help="delay each token by up to J times --per-token (default: none)",
+    )
+    option("--seed", type=int, default=Pace.seed, help="of the jitter")
+    option(
+        "--fd",
+        type=int,
+        metavar="N",
+        help="serve on this inherited socket, which listens already",
+    )
+    option(
+        "--with-parent",
+        action="store_true",
+        help="end when stdin ends or the parent process is gone",
+    )
+    options = parser.parse_args()
+    try:
+        options.pace = Pace(
+            options.ttft, options.per_token, options.jitter, options.seed
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    return options
 
 
 def _listen(options: argparse.Namespace) -> socket.socket:
@@ -96,21 +141,63 @@ def _listen(options: argparse.Namespace) -> socket.socket:
         return socket.socket(fileno=options.fd)
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     listener = socket.socket(family)
-    if os.name == "posix":  # elsewhere it would share a port in use
+    if os.name == "posix":  # on Windows it would share a port in use
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((options.host, options.port))
+    try:
+        listener.bind((options.host, options.port))
+    except OverflowError:
+        raise OSError(None, "a port is a number up to 65535") from None
     listener.listen(4096)
     return listener
 
 
+def _announce(listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    shown = _own_address() if host in EVERYWHERE else host
+    shown = f"[{shown}]" if ":" in shown else shown
+    print(f"practice model at http://{shown}:{port}/v1", flush=True)
+    if host in EVERYWHERE:
+        print(
+            "Anyone on the network who reaches this machine can use it: "
+            "no key is asked.",
+            flush=True,
+        )
+
+
+def _own_address() -> str:
+    """This machine's address in its network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:  # no network
+            return "127.0.0.1"
+        return probe.getsockname()[0]
+
+
 def _raise_file_limit() -> None:
     """Let the process hold as many connections as it may."""
-    try:
+    with contextlib.suppress(ImportError, ValueError):  # none on Windows
         import resource
-    except ImportError:  # not on Windows, which has no such limit
-        return
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _config(options: argparse.Namespace) -> uvicorn.Config:
+    return uvicorn.Config(
+        PracticeServer(options.pace),
+        interface="asgi3",
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        log_level="critical",  # the server says itself what went wrong
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=4096,
+        timeout_keep_alive=120,  # clients keep idle connections a while
+        timeout_graceful_shutdown=1,
+    )
 
 
 def _end_with_parent() -> None:
