@@ -21,11 +21,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import workshop.nofmt  # noqa: F401  (first, or nbformat takes seconds)
 
 # isort: split
 import nbformat
+from nbconvert import HTMLExporter
 from playwright.sync_api import (
     Browser,
     Error,
@@ -35,8 +37,6 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
-
-from workshop.model import practice_model
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -137,18 +137,22 @@ class Notebook:
 
         eventually(done, "all cells have run")
 
-    def type_cell(self, code: str) -> Locator:
-        """Add a cell at the end, type the code, run it; return the cell."""
-        last = self.panel.locator(".jp-Cell").last
-        last.locator(".jp-InputArea-prompt").click()
-        cells = len(self.prompts())
+    def add_cell(self, code: str) -> Locator:
+        """Add a cell after the last code cell, run it and return it."""
+        count = len(self.prompts())
+        self.cell(count - 1).locator(".jp-InputPrompt").click()
         self.page.keyboard.press("b")
-        cell = self.cell(cells)
+        self.tags.append([])
+        cell = self.cell(count)
         cell.locator(".cm-content").click()
         self.page.keyboard.insert_text(code)
-        self.page.keyboard.press("Control+Enter")
-        self.tags.append([])
+        self.page.keyboard.press("Shift+Enter")
         return cell
+
+    def interrupt(self) -> None:
+        """Press ■ in the toolbar."""
+        name = "Interrupt the kernel"
+        self.panel.get_by_role("button", name=name).click()
 
 
 @dataclass
@@ -156,9 +160,9 @@ class Lab:
     """A JupyterLab in a browser; all its kernels share one model."""
 
     page: Page
-    model: str
+    model: str  # its address
     folder: Path
-    elsewhere: list[str]  # addresses off this machine that the page wanted
+    hosts: set[str]  # host:port of everything that the page requested
 
     def open(self, name: str) -> Notebook:
         """Open the notebook whose name starts so, in a new tab."""
@@ -184,28 +188,32 @@ class Lab:
 
 
 @contextmanager
-def lab(theme: str = "Light") -> Iterator[Lab]:
+def lab(ttft: float, per_token: float, theme: str = "Light") -> Iterator[Lab]:
     """Start everything; raise NoBrowser where no Chromium is found.
 
-    The notebooks are copies without outputs: what a page shows later, its
-    own kernel made.
+    ``ttft`` and ``per_token`` (seconds) are the pace of the model. The
+    notebooks are copies without outputs: what a page shows later, its own
+    kernel made.
     """
     with (
-        tempfile.TemporaryDirectory() as home,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home,
         sync_playwright() as playwright,
         _browser(playwright) as browser,
+        _model(ttft, per_token) as model,
     ):
         folder = Path(home, "notebooks")
         _copies(folder)
-        model = practice_model().base_url.removesuffix("/v1")
         with _jupyter(Path(home), theme, model) as url:
             expect.set_options(timeout=SECONDS * 1000)
             page = browser.new_page(viewport={"width": 1200, "height": 900})
             page.set_default_timeout(SECONDS * 1000)
-            elsewhere: list[str] = []
-            page.on("request", lambda asked: elsewhere.append(asked.url))
+            hosts: set[str] = set()
+            page.on(
+                "request",
+                lambda request: hosts.add(urlsplit(request.url).netloc),
+            )
             page.goto(url, wait_until="commit")
-            yield Lab(page, model, folder, elsewhere)
+            yield Lab(page, model, folder, hosts)
 
 
 @contextmanager
@@ -226,6 +234,17 @@ def _browser(playwright: Playwright) -> Iterator[Browser]:
         browser.close()
         return
     raise NoBrowser("no Chromium or Chrome starts: " + "; ".join(failures))
+
+
+@contextmanager
+def _model(ttft: float, per_token: float) -> Iterator[str]:
+    """Start a practice model; give its address."""
+    command = [sys.executable, "-m", "workshop.practice", "--with-parent"]
+    command += [f"--ttft={ttft}", f"--per-token={per_token}"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as run:
+        yield run.stdout.readline().split()[-1].removesuffix("/v1")
+        run.stdin.close()  # it stops
 
 
 def _copies(folder: Path) -> None:
@@ -282,3 +301,80 @@ def _jupyter(home: Path, theme: str, model: str) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(SECONDS)
+
+
+# --- pictures to look at
+
+BELOW = "e => e.getBoundingClientRect().bottom - innerHeight"
+SLICE = 1400  # pixels, so that a viewer need not shrink a long page
+
+
+def screenshots(to: Path, names: list[str]) -> None:
+    """Leave pictures of the notebooks in the folder, as the top says."""
+    to.mkdir(parents=True, exist_ok=True)
+    for theme in "Light", "Dark":
+        with lab(ttft=0.25, per_token=0.04, theme=theme) as opened:
+            for name in names:
+                notebook = opened.open(name)
+                notebook.run_all()
+                notebook.finished()
+                stem = f"{name}_{theme.lower()}"
+                _slices(notebook, 1200, to / stem)
+                if theme == "Light":
+                    opened.page.keyboard.press("Control+b")  # no side bar
+                    _slices(notebook, 420, to / f"{name}_narrow")
+                    opened.page.keyboard.press("Control+b")
+                    _static(opened.page, to, name)
+
+
+def _slices(notebook: Notebook, width: int, to: Path) -> None:
+    """Make the window as high as the notebook, and take it in slices."""
+    page, last = notebook.page, notebook.panel.locator(".jp-Cell").last
+    height = 900
+    # Cells get their real height when they come into view.
+    for _ in range(4):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(500)
+        height += round(last.evaluate(BELOW)) + 40
+    page.set_viewport_size({"width": width, "height": height})
+    _take(page, width, height, to)
+    page.set_viewport_size({"width": 1200, "height": 900})
+
+
+def _static(page: Page, to: Path, name: str) -> None:
+    """Convert the stored notebook and take the page, dark and narrow too."""
+    [path] = NOTEBOOKS.glob(f"{name}*.ipynb")
+    for theme in "light", "dark":
+        exporter = HTMLExporter(theme=theme)
+        html = to / f"{name}_static_{theme}.html"
+        html.write_text(exporter.from_filename(path)[0], "utf-8")
+        tab = page.context.browser.new_page()
+        tab.goto(html.as_uri(), wait_until="domcontentloaded")
+        for width in (1000, 420):
+            tab.set_viewport_size({"width": width, "height": 900})
+            height = tab.evaluate("document.documentElement.scrollHeight")
+            tab.set_viewport_size({"width": width, "height": height})
+            _take(tab, width, height, to / f"{html.stem}_{width}")
+        tab.close()
+
+
+def _take(page: Page, width: int, height: int, to: Path) -> None:
+    for number, top in enumerate(range(0, height, SLICE), 1):
+        clip = {"x": 0, "y": top, "width": width}
+        clip["height"] = min(SLICE, height - top)
+        page.screenshot(path=f"{to}_{number}.png", clip=clip)
+
+
+def main() -> None:
+    """Read the command line and leave the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--screenshots", type=Path, metavar="DIR")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    options = parser.parse_args()
+    stems = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+    names = options.names or [stem[:2] for stem in stems]
+    screenshots(options.screenshots, names)
+
+
+if __name__ == "__main__":
+    main()

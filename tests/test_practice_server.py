@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -109,7 +110,9 @@ async def hold(model, count, body):
 
 
 async def in_flight(model, count):
-    while (await asyncio.to_thread(meter, model))["in_flight"] != count:
+    """Wait until the server serves so many."""
+    read = functools.partial(asyncio.to_thread, meter, model)
+    while (await read())["in_flight"] != count:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
 
@@ -212,12 +215,19 @@ def test_rate_limit(model, stream):
     assert meter(model) == counts(1, 1, 0)
 
 
-def test_faults_end_after_their_times_and_come_in_order(model):
-    model.fault("rate_limit", times=2, retry_after=0.01)
+def test_faults_come_in_order_as_often_as_asked(model):
+    model.fault("rate_limit", times=2)
     model.fault("server_error")
-    answer = ask(client(model, max_retries=3))
+    path, body = "/v1/chat/completions", chat(COUNT)
+    got = [send(model, "POST", path, body).status for _ in range(5)]
+    assert got == [429, 429, 500, 200, 200]
+
+
+def test_a_client_that_tries_again_gets_its_answer(model):
+    model.fault("rate_limit", times=2, retry_after=0.01)
+    answer = ask(client(model, max_retries=2))
     assert answer.choices[0].message.content == NUMBERS
-    assert meter(model)["requests"] == 4
+    assert meter(model)["requests"] == 3
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -233,12 +243,8 @@ def test_cut_a_stream(model):
     got = []
     with pytest.raises(openai.APIConnectionError):
         got.extend(texts(ask(client(model), stream=True)))
-    with pytest.raises(openai.APIConnectionError):
-        model.fault("cut", after_tokens=3)
-        for text in texts(ask(client(model), stream=True)):
-            got.append(text)
     assert got == ["1", " 2", " 3"]
-    assert meter(model) == counts(2, 1, 6)
+    assert meter(model) == counts(1, 1, 3)
 
 
 @pytest.mark.parametrize("after", [0, 3, 100])
@@ -264,8 +270,7 @@ def test_stall_until_the_client_leaves(model):
         client(model, timeout=0.3) as openai_client,
         pytest.raises(openai.APIConnectionError),
     ):
-        for text in texts(ask(openai_client, stream=True)):
-            got.append(text)
+        got.extend(texts(ask(openai_client, stream=True)))
     assert got == ["1", " 2"]
     assert meter(model) == counts(1, 1, 2, cut_off=1)
 
@@ -486,6 +491,7 @@ class alone(contextlib.AbstractContextManager):
 
     def __exit__(self, *exc_info):
         self.process.kill()
+        self.process.stdin = None
         self.process.communicate()
 
     def end(self):
@@ -550,8 +556,7 @@ async def test_stops_cleanly_with_streams_open(number):
 
 def test_ends_with_its_stdin():
     with alone("--with-parent") as server:
-        server.process.stdin.close()
-        assert server.process.wait(20) == 0
+        assert server.end() == ("", 0)  # which closes stdin first
 
 
 @pytest.mark.skipif(not POSIX, reason="sockets are inherited by number")

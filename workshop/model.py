@@ -17,13 +17,13 @@ import asyncio
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
-import weakref
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -309,7 +309,7 @@ def connect() -> Model:
             f"WORKSHOP_MODEL is {where!r}. Use practice, openai, or the "
             "address of a shared practice model (http://host:port)."
         )
-    _keep_loop_awake()
+    _wake_loop_on_interrupt()
     return _connected
 
 
@@ -380,24 +380,30 @@ def _must_answer(model: Model) -> None:
         ) from None
 
 
-def _keep_loop_awake() -> None:
-    """Let the stop button work at once while a cell only waits.
+def _wake_loop_on_interrupt() -> None:
+    """Let the stop button work at once, also while a cell only waits.
 
-    An interrupt sets a flag, but does not wake a sleeping event loop
-    (ipykernel issue 881). A timer that fires five times a second does.
+    ipykernel's handler asks the event loop to cancel the cell, but a signal
+    does not wake a loop that sleeps (ipykernel issue 881). It wakes with the
+    next token, and then Python 3.11's wait_for, around each token in
+    langchain-openai, returns that token and forgets the cancellation. So
+    a byte in a socket wakes the loop with the signal.
     """
+    if _wakers or threading.current_thread() is not threading.main_thread():
+        return
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:  # a script: Ctrl-C works there
         return
-    if loop in _awake:
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    writer.setblocking(False)
+    try:
+        loop.add_reader(reader, reader.recv, 4096)
+    except NotImplementedError:  # Windows' own loop wakes by itself
         return
-    _awake.add(loop)
-
-    def tick() -> None:
-        loop.call_later(0.2, tick)
-
-    tick()
+    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    _wakers.extend((reader, writer))
 
 
-_awake: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+_wakers: list[socket.socket] = []  # open as long as the process

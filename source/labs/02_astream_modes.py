@@ -48,7 +48,7 @@ async def reply(state):
 
 
 # %% [markdown]
-# `greet` is somebody else's node. It also writes to `custom`.
+# `greet` is somebody else's node.
 
 # %%
 cafe = StateGraph(MessagesState)
@@ -56,6 +56,10 @@ cafe.add_node("greet", lambda _: get_stream_writer()("Welcome!"))
 cafe = cafe.add_node(bake).add_node(reply).add_edge(START, "greet")
 cafe = cafe.add_edge("greet", "bake").add_edge("bake", "reply").compile()
 
+# %% [markdown]
+# It also writes to `custom`:
+
+# %%
 async for chunk in cafe.astream(ORDER, stream_mode="custom"):
     print(chunk)
 

@@ -29,6 +29,7 @@ from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
 llm = ChatOpenAI(model=model.name, stream_usage=True)
+ORDER = {"messages": [("user", "Table 1 orders soup")]}
 
 # %% [markdown]
 # ## One kitchen, many windows
@@ -58,7 +59,6 @@ def table() -> dict:
     return {"configurable": {"thread_id": uuid4()}}
 
 
-ORDER = {"messages": [("user", "Table 1 orders soup")]}
 kitchen = create_agent(llm, [cook], checkpointer=InMemorySaver())
 
 # %% [markdown]
@@ -154,10 +154,8 @@ async for mode, chunk in kitchen.astream(ORDER, table(), stream_mode=MODES):
     seen[mode].append(chunk)
 rows = ["| mode | chunks | type | the second one |", "|---|---|---|---|"]
 for mode, (_, chunk, *rest) in seen.items():
-    rows.append(
-        f"| `{mode}` | {len(rest) + 2} | {type(chunk).__name__} "
-        f"| `{brief(chunk)}` |"
-    )
+    row = f"| `{mode}` | {len(rest) + 2} | {type(chunk).__name__}"
+    rows.append(f"{row} | `{brief(chunk)}` |")
 Markdown("\n".join(rows))
 
 # %% [markdown]
@@ -217,7 +215,8 @@ Markdown("\n".join(rows))
 # **silent**: one chunk instead of four. The same is true for its tokens.
 #
 # And v1 has four shapes, depending on the call. With `version="v2"` a chunk
-# is always a dict with `type`, `ns` and `data`. Write new code with v2.
+# is always a dict with `type`, `ns` and `data`, and `values` adds
+# `interrupts`. Write new code with v2.
 #
 # ## Progress from an async node
 #
@@ -306,28 +305,36 @@ import html
 
 import ipywidgets as widgets
 
-ticks = [widgets.Checkbox(description=mode, indent=False) for mode in MODES]
-inner = widgets.Checkbox(description="subgraphs", indent=False)
+SMALL = {"indent": False, "layout": {"width": "7em"}}
+ticks = [widgets.Checkbox(description=mode, **SMALL) for mode in MODES]
+inner = widgets.Checkbox(description="subgraphs", **SMALL)
 version = widgets.ToggleButtons(options=["v1", "v2"])
 method = widgets.ToggleButtons(options=["astream", "stream"])
 button = widgets.Button(description="Run")
 screen = widgets.HTML()
-panel = widgets.VBox([*ticks, inner, version, method, button, screen])
+rows = ticks, [version, inner], [method, button], [screen]
+panel = widgets.VBox([widgets.HBox(row) for row in rows])
 lines, running = [], []
 
 
 # %%
 async def explore():
     lines.clear()
+    button.disabled = True
     view = {"subgraphs": inner.value, "version": version.value}
     view["stream_mode"] = [t.description for t in ticks if t.value]
     stream = getattr(cafe, method.value)(ORDER, table(), **view)
-    if method.value == "astream":
-        async for chunk in stream:
-            show(chunk)
-    else:
-        for chunk in stream:
-            show(chunk)
+    try:
+        if method.value == "astream":
+            async for chunk in stream:
+                show(chunk)
+        else:
+            for chunk in stream:
+                show(chunk)
+    except Exception as error:
+        show(error)
+    finally:
+        button.disabled = False
 
 
 # %% [markdown]

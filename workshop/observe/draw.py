@@ -60,7 +60,7 @@ def draw(timelines: dict[str, Timeline], title: str) -> bytes:
     size = page.canvas.get_width_height()
     image = Image.frombytes("RGBA", size, page.canvas.buffer_rgba())
     file = io.BytesIO()
-    image.convert("RGB").quantize(64).save(file, "PNG", optimize=True, dpi=(DPI, DPI))
+    image.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE).save(file, "PNG", optimize=True, dpi=(DPI, DPI))
     return file.getvalue()
 
 
@@ -69,7 +69,7 @@ def _compose(timelines: dict[str, Timeline], title: list[str]) -> _Page:
     rows = [max(1, len(t.calls)) for t in timelines.values()]
     lane = min(LANE, LANES / sum(rows))
     gap_lines = sum(bool(t.gaps) for t in timelines.values())
-    lines = 1.3 * len(title) + 1.4 + 1.6 * len(rows) + gap_lines + 2.2
+    lines = 1.3 * len(title) + 1.4 + 1.9 * len(rows) + gap_lines + 1.2
     page = _Page(2 * MARGIN + lines * LINE + sum(rows) * lane)
     for line in title:
         page.write(line, fontsize=14, fontweight="bold")
@@ -89,7 +89,7 @@ def _compose(timelines: dict[str, Timeline], title: list[str]) -> _Page:
         axes.set(xlim=(0, seconds), ylim=(count - 0.5, -0.5))
         _draw_gaps(page, axes, timeline)
         _draw_lanes(page, axes, timeline, lane)
-        page.down(count * lane + 0.3 * LINE)
+        page.down(count * lane + 0.6 * LINE)
     axes.tick_params(labelbottom=True)
     axes.set_xlabel("seconds", color=INK)
     return page
@@ -163,8 +163,9 @@ class _Page:
                 bbox_to_anchor=(MARGIN / WIDTH, 1 - self.y / self.height),
                 borderpad=0,
                 borderaxespad=0,
-                columnspacing=1.4,
-                handletextpad=0.5,
+                columnspacing=1.2,
+                handlelength=1.6,
+                handletextpad=0.4,
                 frameon=False,
                 labelcolor=INK,
             )
@@ -231,4 +232,4 @@ def _draw_lanes(
                 parse_math=False,
             )
     if not timeline.calls:
-        axes.text(0.02, 0, "nothing to draw", va="center", color=INK)
+        axes.text(0.02, 0, "no calls", va="center", color=INK)

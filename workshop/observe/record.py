@@ -191,9 +191,10 @@ class Timeline:
         if not self._calls:
             return f"no model call started within {self.took:.2f} s"
         tokens = sum(len(call.tokens) for call in self.calls)
+        streamed = _count(tokens, "token") if tokens else "nothing streamed"
         return (
             f"{_count(len(self._calls), 'call')}, at most {self.peak} in "
-            f"flight, {_count(tokens, 'token')}, took {self.took:.2f} s"
+            f"flight, {streamed}, took {self.took:.2f} s"
         )
 
     def __str__(self) -> str:

@@ -196,7 +196,7 @@ def _config(options: argparse.Namespace) -> uvicorn.Config:
         server_header=False,
         backlog=4096,
         timeout_keep_alive=120,  # clients keep idle connections a while
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=0,
     )
 
 

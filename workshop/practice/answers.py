@@ -123,8 +123,10 @@ def _remembered(ask: Ask, prompt: str) -> str | None:
             return "This is the first thing you say to me."
         first = "first" in prompt.lower()
         return f"You said: “{_quote(said[0 if first else -2])}”"
-    named = _MY_NAME.search(prompt)
-    return f"Nice to meet you, {named[1]}." if named else None
+    named = _MY_NAME.search(prompt) or _I_AM.search(prompt)
+    if named and "?" not in prompt:
+        return f"Nice to meet you, {named[1]}."
+    return None
 
 
 def _results(since: Iterable[Turn]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ ROLES = {
     "assistant": "assistant",
     "tool": "tool",
 }
-LOOK_AT = 2000  # characters at each end of a long prompt
+LOOK_AT = 1000  # characters at each end of a long prompt
 
 
 class Problem(Exception):
@@ -91,14 +92,15 @@ class Ask:
     def prompt(self) -> tuple[str, tuple[Turn, ...]]:
         """What the user said last, and the turns since.
 
-        Of a very long text only both ends are looked at. Where no user
-        speaks, the first turn stands for it.
+        Of a long text only both ends count, and of spaces only one.
+        Where no user speaks, the first turn stands for it.
         """
         users = [i for i, t in enumerate(self.turns) if t.role == "user"]
         at = users[-1] if users else 0
         said = self.turns[at].text
         if len(said) > 2 * LOOK_AT:
             said = f"{said[:LOOK_AT]}\n{said[-LOOK_AT:]}"
+        said = re.sub(r"\s*\n\s*", "\n", re.sub(r"[^\S\n]+", " ", said))
         return said, self.turns[at + 1 :]
 
     def digest(self) -> str:

@@ -11,13 +11,15 @@ from workshop.practice.source import Source, clauses
 
 DEEPEST = 6  # levels; a schema may contain itself
 ABSENT = object()
-
-
+# What these lists are for is said in the vocabulary.
 FREE = words.listed("free_text")
 FORMULA = words.listed("formula")
 SWITCH = words.listed("switch")
 AGAIN = words.listed("again")
-FORMATS = words.VOCABULARY["formats"]
+FORMATS = {
+    form: (frozenset(map(words.stem, names.split())), example)
+    for form, (names, example) in words.VOCABULARY["formats"].items()
+}
 
 
 class Filler:
@@ -58,6 +60,7 @@ class Filler:
             for name in schema.get("required", ())
             if name in parts and not _nullable(self._resolved(parts[name]))
         ]
+        self._source.set_aside(parts)
         values: dict[str, Any] = {}
         for hinted in (True, False):
             for name, part in parts.items():
@@ -80,10 +83,12 @@ class Filler:
         ``hinted`` accepts only what the text connects with the name.
         """
         schema = self._resolved(schema)
-        for variant in schema.get("anyOf", schema.get("oneOf", ())):
+        for variant in schema["anyOf"]:
             value = self._find(variant, name, depth, hinted)
             if value is not ABSENT and value is not None:
                 return value
+        if schema["anyOf"]:
+            return ABSENT
         if name in self._table:
             return self._from_table(schema, name)
         if "enum" in schema:
@@ -100,7 +105,10 @@ class Filler:
             case "boolean":
                 return self._find_flag(hint)
             case "array" if not hinted and depth < DEEPEST:
-                return self._find_list(schema, name, depth) or ABSENT
+                found = self._find_list(schema, depth)
+                found = found[: schema.get("maxItems")]
+                least = schema.get("minItems", 1)
+                return found if found and len(found) >= least else ABSENT
             case "object" if not hinted and depth < DEEPEST:
                 return self._find_object(schema, depth)
         return ABSENT
@@ -121,15 +129,16 @@ class Filler:
         take = self._source.take
         found = None
         form = _format(schema, hint)
+        demanded = schema.get("format") in FORMATS
         if form is not None:
             found = take(form.removesuffix("-time"))
             if found is None and form.startswith("date"):
                 found = take("day")
-                if found and "format" in schema:
+                if found and demanded:
                     found = _calendar_day(found)
-        if found or "format" in schema:
-            pass
-        elif hinted:
+        if found or demanded:
+            return found or ABSENT
+        if hinted:
             found = self._after_name(hint)
             found = found or take("quoted", hint) or take("name", hint)
         elif hint & FORMULA:
@@ -143,12 +152,13 @@ class Filler:
         return found or ABSENT
 
     def _after_name(self, hint: frozenset[str]) -> str | None:
-        """What stands after "name: " or "name=" in the text."""
+        """What stands after "name:", "name=" or "name is" in the text."""
         for label, value in re.findall(
-            r"(\w+)\s*[:=]\s*(\"[^\"]+\"|[^\s,;]+)", self._source.text
+            r"(\w+)(?:\s*[:=]\s*|\sis\s)(\"[^\"]+\"|[^\s,;]+)",
+            self._source.text,
         ):
             if words.stem(label) in hint:
-                value = value.strip("\"'.")
+                value = value.strip("\"'.?!")
                 self._source.take_words(value)
                 return value
         return None
@@ -173,9 +183,7 @@ class Filler:
                 return re.search(denied, text) is None
         return ABSENT
 
-    def _find_list(
-        self, schema: dict[str, Any], name: str, depth: int
-    ) -> list[Any]:
+    def _find_list(self, schema: dict[str, Any], depth: int) -> list[Any]:
         item = self._resolved(schema.get("items") or {})
         source = self._source
         if "enum" in item:
@@ -219,8 +227,8 @@ class Filler:
             return schema["default"]
         if _nullable(schema):
             return None
-        for variant in schema.get("anyOf", schema.get("oneOf", ())):
-            return self._make_up(variant, name, depth)
+        if schema["anyOf"]:
+            return self._make_up(schema["anyOf"][0], name, depth)
         if "enum" in schema:
             return schema["enum"][0]
         if "const" in schema:
@@ -231,8 +239,7 @@ class Filler:
                 return {} if deep else self._object(schema, depth)[0]
             case "array":
                 item = schema.get("items") or {}
-                count = max(1, schema.get("minItems", 1))
-                count = 0 if depth >= DEEPEST else count
+                count = schema.get("minItems", 0 if depth > 1 else 1)
                 return [self._make_up(item, name, depth + 1)] * count
             case "integer" | "number":
                 above = schema.get("exclusiveMinimum", 0) + 1
@@ -247,15 +254,16 @@ class Filler:
 
     def _from_table(self, schema: dict[str, Any], name: str) -> Any:
         value = self._table[name]
-        lists = isinstance(value, list)
-        if lists != (_kind(schema) == "array"):
-            return ABSENT
-        return value or self._otherwise
+        kind = _kind(schema)
+        if isinstance(value, list) and kind == "array":
+            item = self._resolved(schema.get("items"))
+            return value if _kind(item) == "string" else ABSENT
+        fits = isinstance(value, str) and kind == "string"
+        return (value or self._otherwise) if fits else ABSENT
 
     def _resolved(self, schema: Any) -> dict[str, Any]:
         """The schema with its references and parts put in."""
-        if not isinstance(schema, dict):  # true allows anything
-            return {}
+        schema = _dict(schema)
         for _ in range(DEEPEST):
             if "$ref" not in schema:
                 break
@@ -264,10 +272,16 @@ class Filler:
                 target = target[step]
             own = {k: v for k, v in schema.items() if k != "$ref"}
             schema = {**target, **own}
-        merged = dict(schema)
+        merged = {"anyOf": schema.get("oneOf", []), **schema}
+        merged["anyOf"] = [_dict(part) for part in merged["anyOf"]]
         for part in schema.get("allOf", ()):
             merged.update(self._resolved(part))
         return merged
+
+
+def _dict(schema: Any) -> dict[str, Any]:
+    """A schema may be ``true`` too, which allows anything."""
+    return schema if isinstance(schema, dict) else {}
 
 
 def _hint(name: str) -> frozenset[str]:
@@ -275,6 +289,9 @@ def _hint(name: str) -> frozenset[str]:
 
 
 def _kind(schema: dict[str, Any]) -> str:
+    """The type that a schema asks for, or "" if it lists what it takes."""
+    if schema["anyOf"] or "enum" in schema or "const" in schema:
+        return ""
     kind = schema.get("type")
     if isinstance(kind, list):
         return next((k for k in kind if k != "null"), "null")
@@ -283,7 +300,7 @@ def _kind(schema: dict[str, Any]) -> str:
 
 def _nullable(schema: dict[str, Any]) -> bool:
     kinds = schema.get("type")
-    variants = schema.get("anyOf", schema.get("oneOf", ()))
+    variants = schema["anyOf"]
     return (isinstance(kinds, list) and "null" in kinds) or any(
         variant.get("type") == "null" for variant in variants
     )
@@ -294,14 +311,14 @@ def _format(schema: dict[str, Any], hint: frozenset[str]) -> str | None:
     if form in FORMATS:
         return form
     for form, (names, _) in FORMATS.items():
-        if not hint.isdisjoint(map(words.stem, names.split())):
+        if hint & names:
             return form
     return None
 
 
 def _number(text: str, kind: str) -> int | float:
-    number = float(text)
-    return int(number) if kind == "integer" or "." not in text else number
+    whole, point, _ = text.partition(".")
+    return float(text) if point and kind == "number" else int(whole)
 
 
 def _calendar_day(word: str) -> str:

@@ -20,7 +20,7 @@ from workshop.practice.ask import Problem, Script
 from workshop.practice.sessions import Fault, Flight, Pace, Sessions
 
 MODELS = ("gpt-4o", "gpt-4o-mini", "text-embedding-3-small")
-LATEST = 0.001  # seconds: a token that is due this soon is sent at once
+SOON = 0.001  # seconds: a token that is due so soon is sent at once
 
 _log = logging.getLogger(__name__)
 
@@ -125,15 +125,12 @@ class PracticeServer:
         watcher = None
         try:
             body = await read_json(receive)
-            if header:
-                fault = _checked(Fault.from_header, header.decode("latin-1"))
-            else:
-                fault = self.sessions.next_fault(token)
-            if fault is not None and fault.kind == "refuse":
-                reset(receive)
-                await _until_gone(receive)
-                return
+            fault = self._fault(token, header)
             if fault is not None:
+                if fault.kind == "refuse":
+                    reset(receive)
+                    await _until_gone(receive)
+                    return
                 _fail_at_once(fault)
             script, key = _answer(self._models[path], body)
             due = self.sessions.pace(token).schedule(script.tokens, key)
@@ -150,6 +147,12 @@ class PracticeServer:
             flight.land()
             if watcher is not None:
                 watcher.cancel()
+
+    def _fault(self, token: str, header: bytes) -> Fault | None:
+        """What goes wrong with this request."""
+        if header:
+            return _checked(Fault.from_header, header.decode("latin-1"))
+        return self.sessions.next_fault(token)
 
     # The controls
 
@@ -210,8 +213,10 @@ def _answer(
     """Call a route; what it cannot work with is the request's fault."""
     try:
         return route(body)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        _log.warning("A request that was not understood", exc_info=True)
+    except Problem:
+        raise
+    except Exception as error:
+        _log.warning("This request was not understood:", exc_info=True)
         raise Problem(
             400,
             "The request has not the form that OpenAI documents "
@@ -263,12 +268,12 @@ async def _stream(
             await _stall(fault)
             start += fault.seconds
             pause_at = count + 1
-        now = clock() - start + LATEST
+        now = clock() - start + SOON
         ready = sent
         while ready < min(count + 1, pause_at) and due[ready] <= now:
             ready += 1
         if ready == sent:
-            await asyncio.sleep(due[sent] - now + LATEST)
+            await asyncio.sleep(due[sent] - now + SOON)
             continue
         flight.sent(min(ready, count) - sent)
         ended = ready > count

@@ -19,7 +19,7 @@ PATTERNS = {
         r"\"([^\"\n]+)\"|(?<!\w)'([^'\n]+)'(?!\w)|“([^”]+)”|\u2018([^\u2019]+)\u2019"
         r"|`([^`]+)`"
     ),
-    "email": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
+    "email": re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
     "uri": re.compile(r"https?://[^\s\"'<>)]*[^\s\"'<>).,;!?]"),
     "uuid": re.compile(rf"\b{_HEX}{{8}}(?:-{_HEX}{{4}}){{3}}-{_HEX}{{12}}\b"),
     "date": re.compile(r"\b\d{4}-\d\d-\d\d\b"),
@@ -32,12 +32,12 @@ PATTERNS = {
         r"\b\d{1,2}:\d\d(?:\s?[ap]m)?\b|\b\d{1,2}\s?[ap]m\b", re.I
     ),
     "sum": re.compile(
-        r"\(*\d[\d.]*(?:\s*[-+*/^%\u00d7\u00f7]+\s*\(*\d[\d.]*\)*)+"
+        r"(?<![\d.(])\(*\d[\d.]*(?:\s*[-+*/^%\u00d7\u00f7]+\s*\(*\d[\d.]*\)*)+"
     ),
     "name": re.compile(
         rf"\b{_CAPITAL}[\w'\u2019-]*"
-        rf"(?:\s(?:(?:de|la|of)\s)?{_CAPITAL}[\w'\u2019-]*)*"
-        r"(?:,\s[A-Z]{2}\b)?"
+        rf"(?: (?:(?:de|la|of) )?{_CAPITAL}[\w'\u2019-]*)*"
+        r"(?:, [A-Z]{2}\b)?"
     ),
     "number": re.compile(
         r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\d:])"
@@ -62,8 +62,8 @@ _BREAK = re.compile(
     r"[.;!?]\s+|\n+|,?\s+(?:and\s+(?:then|also)|then|and|or|&)\s+"
 )
 _COMMA = re.compile(r",\s+(?![A-Z]{2}\b)")
-_LIST = re.compile(r",.*\s(?:and|or|&)\s", re.S)
-_LEAD = re.compile(r".*?(?::|\b(?:orders?|wants?|likes?|have|has))\s+", re.S)
+_AND = re.compile(r"\s(?:and|or|&)\s")
+_LEAD = re.compile(r"\A.*?(?::|\b(?:orders?|wants?|likes?|have|has))\s+", re.S)
 _TAIL = re.compile(r"\s(?:for|to|at|in|on|from|with|please)\b.*", re.S)
 
 
@@ -100,6 +100,11 @@ class Source:
         """Make free again what was taken since the mark."""
         del self._used[mark:]
 
+    def set_aside(self, names: Collection[str]) -> None:
+        """Never take these where they are quoted: they are no values."""
+        pieces = self._pieces("quoted")
+        self._used += [piece for piece in pieces if piece.value in names]
+
     def take(
         self, kind: str, hint: Collection[str] | None = None
     ) -> str | None:
@@ -108,9 +113,7 @@ class Source:
         With a ``hint``, the stems of a parameter's name, only a piece
         that stands beside one of them, as in "table 3".
         """
-        if kind not in self._found:
-            self._found[kind] = list(self._find(kind))
-        for piece in self._found[kind]:
+        for piece in self._pieces(kind):
             free = all(
                 piece.end <= used.start or piece.start >= used.end
                 for used in self._used
@@ -164,6 +167,11 @@ class Source:
         found = re.split(r",\s*(?:and\s+)?|\s+and\s+", said)
         return [entry for part in found if (entry := _TAIL.sub("", part))]
 
+    def _pieces(self, kind: str) -> list[Piece]:
+        if kind not in self._found:
+            self._found[kind] = list(self._find(kind))
+        return self._found[kind]
+
     def _find(self, kind: str) -> Iterator[Piece]:
         for match in PATTERNS[kind].finditer(self.text):
             piece = Piece(*match.span(), match[0])
@@ -188,14 +196,16 @@ class Source:
         return piece
 
     def _beside(self, piece: Piece, hint: Collection[str]) -> bool:
-        before = re.findall(r"[\w'\u2019]+", self.text[: piece.start])[-3:]
+        before = re.findall(r"[\w'\u2019]+", self.text[: piece.start][-40:])[
+            -3:
+        ]
         while before and before[-1].lower() in ("is", "are", "of", "the"):
             before.pop()
         near = {words.stem(word) for word in before[-1:]}
         for word in before[-1:]:
             near |= POINTERS.get(word.lower(), frozenset())
         if piece.value[-1].isdigit():  # 5 guests
-            after = re.match(r"\s*([^\W\d]+)", self.text[piece.end :])
+            after = re.match(r"\s*([^\W\d]+)", self.text[piece.end :][:40])
             near |= {words.stem(after[1])} if after else set()
         return not near.isdisjoint(hint)
 
@@ -221,4 +231,5 @@ def clauses(text: str) -> Iterator[tuple[int, int]]:
 
 def lists(text: str) -> bool:
     """Whether the text has a list with commas and an "and"."""
-    return _LIST.search(text) is not None
+    _, comma, rest = text.partition(",")
+    return bool(comma) and _AND.search(rest) is not None

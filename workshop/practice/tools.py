@@ -11,13 +11,20 @@ from typing import Any, NamedTuple
 from workshop.practice import words
 from workshop.practice.ask import Ask, Call, Problem, Tool, Turn
 from workshop.practice.schema import Filler
-from workshop.practice.source import OPENERS, Source, clauses, lists
+from workshop.practice.source import COUNTED, OPENERS, Source, clauses, lists
 
 MOST = 32  # calls in one reply
 ENOUGH = 3.0  # the score at which a tool fits a text
 _VERBS = words.listed("verbs")
 _SIGNS = words.VOCABULARY["signs"]
-_SIGN = re.compile(r"\d\)?(?:\s*([+*/\u00d7\u00f7])\s*|\s(-)\s)\(?\d")
+_NUMBER = rf"(?:\d|\b(?:{'|'.join(COUNTED)})\b)"
+# A minus needs spaces, since 2026-12-01 is no sum.
+_SIGN = re.compile(
+    rf"({_NUMBER}\)?)(?:\s*([+*/\u00d7\u00f7])\s*"
+    r"|\s([-x]|plus|minus|times|divided by|multiplied by)\s)"
+    rf"(?=\(?{_NUMBER})",
+    re.I,
+)
 # The result of an earlier call, as in "then multiply the result by 2".
 _EARLIER = re.compile(
     r"\b(?:the|that)\s(?:result|answer|sum|product|total)\b"
@@ -25,6 +32,7 @@ _EARLIER = re.compile(
     re.I,
 )
 _ASKS_FOR_TOOL = re.compile(r"\b(?:use|call|using)\b.{0,30}\btools?\b", re.I)
+_FOLLOWS_UP = re.compile(r"\W*(?:and|what about|how about)\b", re.I)
 _GOES_ON = frozenset(words.VOCABULARY["goes_on"].split())
 
 
@@ -115,6 +123,9 @@ def _wanted(ask: Ask, prompt: str) -> list[Tool]:
         ask.choice == "required" or _ASKS_FOR_TOOL.search(prompt)
     ):
         wanted = [_best(prompt, ask.tools)]
+    if not wanted and _FOLLOWS_UP.match(prompt):
+        called = {call.name for turn in ask.turns for call in turn.calls}
+        wanted = [tool for tool in ask.tools if tool.name in called][-1:]
     return wanted
 
 
@@ -156,15 +167,17 @@ def _best(text: str, tools: Iterable[Tool]) -> Tool:
 
 def _score(text: str, tool: Tool) -> tuple[float, frozenset[str]]:
     """How well a tool fits a text, and the words that say so."""
-    said = set(words.stems(text))
+    said = set()
+    for _, sign, word in _SIGN.findall(text):
+        operation = _SIGNS[(sign or word).lower()]
+        said |= set(words.stems(f"{operation} math calculator expression"))
+    text = _SIGN.sub(r"\1 ", text)
+    said |= set(words.stems(text))
     firsts = {
         spoken[0]
         for start, end in clauses(text)
         if (spoken := words.stems(text[start:end]))
     }
-    for sign, minus in _SIGN.findall(text):
-        operation = f"{_SIGNS[sign or minus]} math calculator expression"
-        said.update(words.stems(operation))
     name = set(words.stems(tool.name))
     verbs = name & _VERBS if name - _VERBS else set()
     about = set(words.stems(tool.description[:300]))
@@ -174,7 +187,10 @@ def _score(text: str, tool: Tool) -> tuple[float, frozenset[str]]:
         core = word in name and (word not in verbs or word in firsts)
         score += ENOUGH if core else ENOUGH / 2
     evidence = said & (name | about)
-    if tool.name.lower() in text.lower():
+    mention = rf"\b{re.escape(tool.name)}" + (
+        "" if "_" in tool.name else r"\("
+    )
+    if re.search(mention, text):
         score += 10 * ENOUGH
         evidence.add(tool.name)
     return score, frozenset(evidence)

@@ -1,0 +1,195 @@
+"""A person opens the lessons in JupyterLab, runs them and plays.
+
+One server and one headless Chromium serve all tests of this file. All four
+lessons start to run at once; the tests that play wait until they are done.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.browser import Lab, NoBrowser, Notebook, eventually, lab
+
+LESSONS = ("00", "01", "02", "03")
+# The first test waits for four kernels, and for JupyterLab itself.
+pytestmark = pytest.mark.timeout(100)
+
+Desk = tuple[Lab, dict[str, Notebook]]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Desk]:
+    """JupyterLab with all lessons open and running."""
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(lab(ttft=0.05, per_token=0.01))
+        except NoBrowser as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(str(error))
+        lessons = {name: opened.open(name) for name in LESSONS}
+        for lesson in lessons.values():
+            lesson.show()
+            lesson.run_all()
+        yield opened, lessons
+
+
+@pytest.fixture
+def desk(running: Desk) -> Desk:
+    """The same with every lesson finished and all counts at zero."""
+    opened, lessons = running
+    for lesson in lessons.values():
+        lesson.finished()
+    opened.control("meter/reset")
+    return running
+
+
+def counted(desk: Desk, requests: int) -> dict[str, int]:
+    """The counts once that many requests were made and none is left."""
+    opened, _ = desk
+
+    def done() -> bool:
+        counts = opened.counts()
+        return counts["requests"] >= requests and not counts["in_flight"]
+
+    eventually(done, f"{requests} requests end")
+    return opened.counts()
+
+
+def widget(lesson: Notebook) -> Locator:
+    return lesson.panel.locator(".jp-OutputArea-output:has(.jupyter-widgets)")
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_lesson_runs_without_errors(running: Desk, name: str) -> None:
+    opened, lessons = running
+    lesson = lessons[name]
+    lesson.show()
+    lesson.finished()
+    assert lesson.errors() == []
+    expect(opened.page.locator(".jp-Dialog")).to_have_count(0)
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_pictures_are_there_in_words_too(desk: Desk, name: str) -> None:
+    lesson = desk[1][name]
+    lesson.show()
+    pictures = lesson.panel.locator("[data-mime-type='image/png'] img")
+    words = lesson.panel.locator("details", has_text="In words")
+    expect(words).to_have_count(pictures.count())
+    for picture in pictures.all():
+        assert picture.evaluate("img => img.decode().then(() => img.width)")
+    for text in words.all():
+        expect(text.locator("pre")).not_to_be_visible()
+        text.locator("summary").click()
+        expect(text.locator("pre")).to_contain_text("in flight")
+
+
+def test_slider_and_waiter(desk: Desk) -> None:
+    lesson = desk[1]["01"]
+    lesson.show()
+    panel = widget(lesson)
+    picture = panel.locator("img")
+    before = picture.get_attribute("src")
+    track = panel.locator(".noUi-base").bounding_box()
+    assert track
+    panel.get_by_role("slider").drag_to(
+        panel.locator(".noUi-base"),
+        target_position={"x": track["width"] - 1, "y": track["height"] / 2},
+    )
+    expect(panel.locator(".widget-readout")).to_have_text("8")
+    counts = counted(desk, 8)
+    assert (counts["requests"], counts["peak_in_flight"]) == (8, 8)
+    expect(picture).not_to_have_attribute("src", before)
+
+    together = picture.get_attribute("src")
+    desk[0].control("meter/reset")
+    panel.get_by_role("button", name="sync", exact=True).click()
+    counts = counted(desk, 8)
+    assert (counts["requests"], counts["peak_in_flight"]) == (8, 1)
+    expect(picture).not_to_have_attribute("src", together)
+
+
+def test_mode_explorer(desk: Desk) -> None:
+    lesson = desk[1]["02"]
+    lesson.show()
+    panel = widget(lesson)
+    for tick in panel.get_by_role("checkbox").all():
+        tick.uncheck()
+    panel.get_by_label("updates").check()
+    screen = panel.locator("pre")
+
+    def run(first: str) -> list[str]:
+        """Press Run and return the lines once the last chunk is there."""
+        panel.get_by_role("button", name="Run", exact=True).click()
+        whole = re.compile(f"^{re.escape(first)}.*kitchen: [^\n]*$", re.S)
+        expect(screen).to_have_text(whole)
+        return screen.inner_text().splitlines()
+
+    updates = run("tuple ('updates', {greet")
+    assert len(updates) == 2
+    panel.get_by_label("custom").check()
+    panel.get_by_label("subgraphs").check()
+    panel.get_by_role("button", name="v2").click()
+    parts = run("dict {type: 'custom', ns: ()")
+    assert {part.split("'")[1] for part in parts} == {"custom", "updates"}
+    assert any("ns: ('kitchen:" in part for part in parts)
+    panel.get_by_label("custom").uncheck()
+    panel.get_by_label("subgraphs").uncheck()
+    panel.get_by_role("button", name="v1").click()
+    panel.get_by_role("button", name="stream", exact=True).click()
+    assert run("tuple ('updates', {greet") == updates
+    counts = counted(desk, 6)
+    assert (counts["requests"], counts["peak_in_flight"]) == (6, 1)
+
+
+def test_stop_ends_the_stream(desk: Desk) -> None:
+    opened, lessons = desk
+    lesson = lessons["03"]
+    lesson.show()
+    panel = widget(lesson)
+    text = panel.locator(".widget-html-content")
+    panel.get_by_role("button", name="Start").click()
+    # The model wrote **bold**, which is rendered, and <b>, which is not.
+    expect(text.locator("strong")).to_have_text("Soup")
+    expect(text).to_contain_text("<b>no HTML</b>")
+    whole = counted(desk, 1)
+    assert whole["cut_off"] == 0
+
+    opened.control("meter/reset")
+    # Now the model waits after five tokens until its reader leaves.
+    opened.control("faults", kind="stall", after_tokens=5)
+    panel.get_by_role("button", name="Start").click()
+    expect(text).to_have_text("Soup of the")
+    expect(panel).to_contain_text(re.compile(r"first .* s, \d+ tokens/s"))
+    panel.get_by_role("button", name="Stop").click()
+    stopped = counted(desk, 1)
+    assert (stopped["tokens_sent"], stopped["cut_off"]) == (5, 1)
+    assert stopped["tokens_sent"] < whole["tokens_sent"]
+    expect(text).to_have_text("Soup of the")
+
+
+def test_interrupt_ends_a_hanging_cell(desk: Desk) -> None:
+    opened, lessons = desk
+    lesson = lessons["00"]
+    lesson.show()
+    opened.control("faults", kind="stall", after_tokens=3)
+    ask = "async for chunk in llm.astream('What is LangGraph?'):\n"
+    cell = lesson.add_cell(ask + "    print(chunk.text, end='|', flush=True)")
+    eventually(lambda: opened.counts()["tokens_sent"] == 3, "three tokens")
+    assert lesson.prompts()[-1] == "[*]:"
+    lesson.interrupt()
+    expect(cell.locator(".jp-OutputArea")).to_contain_text("CancelledError")
+    counts = counted(desk, 1)
+    assert (counts["tokens_sent"], counts["cut_off"]) == (3, 1)
+    again = lesson.add_cell("print((await llm.ainvoke('hello')).text)")
+    expect(again.locator(".jp-OutputArea")).to_contain_text("practice")
+
+
+def test_nothing_comes_from_elsewhere(desk: Desk) -> None:
+    hosts = {host.rpartition(":")[0] for host in desk[0].hosts}
+    assert hosts <= {"", "127.0.0.1"}
