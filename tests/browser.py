@@ -305,7 +305,6 @@ def _jupyter(home: Path, theme: str, model: str) -> Iterator[str]:
 
 # --- pictures to look at
 
-BELOW = "e => e.getBoundingClientRect().bottom - innerHeight"
 SLICE = 1400  # pixels, so that a viewer need not shrink a long page
 
 
@@ -329,14 +328,15 @@ def screenshots(to: Path, names: list[str]) -> None:
 
 def _slices(notebook: Notebook, width: int, to: Path) -> None:
     """Make the window as high as the notebook, and take it in slices."""
-    page, last = notebook.page, notebook.panel.locator(".jp-Cell").last
+    page, cells = notebook.page, notebook.panel.locator(".jp-Cell")
     height = 900
     # Cells get their real height when they come into view.
     for _ in range(4):
         page.set_viewport_size({"width": width, "height": height})
+        cells.first.scroll_into_view_if_needed()
         page.wait_for_timeout(500)
-        height += round(last.evaluate(BELOW)) + 40
-    page.set_viewport_size({"width": width, "height": height})
+        end = cells.last.evaluate("e => e.getBoundingClientRect().bottom")
+        height = round(end) + 40
     _take(page, width, height, to)
     page.set_viewport_size({"width": 1200, "height": 900})
 

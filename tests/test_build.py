@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from tools import build
 from tools.build import ROOT, BuildError, view
@@ -29,7 +29,7 @@ from IPython.display import display
 print(f"{time.perf_counter():.3f} s", f"{time.time_ns()} ms")
 # ls is a comment and stays one
 
-# %% [markdown]
+# %% [markdown] tags=["cheat-sheet"]
 # A picture and a value that differ in every run.
 
 # %%
@@ -311,6 +311,10 @@ def copy_lab(course: Path) -> None:
             "unreadable",
         ),
         (copy_lab, "no lesson has this name"),
+        (
+            lambda c: (c / "notebooks/01_cheat_sheet.md").write_text("old"),
+            "01_cheat_sheet.md",
+        ),
     ],
 )
 def test_check_says_what_is_off(
@@ -324,6 +328,33 @@ def test_check_says_what_is_off(
     capsys.readouterr()
     assert run(course, "--check") == 1
     assert complaint in capsys.readouterr().out
+
+
+# --- the cheat sheet
+
+
+def test_tagged_cells_make_a_page() -> None:
+    tag = {"tags": ["cheat-sheet"]}
+    shown = [
+        new_output("stream", text="not this"),
+        new_output("execute_result", {"text/markdown": "| made |"}),
+    ]
+    cells = [
+        new_markdown_cell("# Look\n\nprevious:"),
+        new_markdown_cell("## Which?", metadata=tag),
+        new_code_cell("1", metadata=tag, outputs=shown),
+        new_code_cell("2", outputs=shown),
+    ]
+    path = ROOT / "notebooks" / "01_tiny.ipynb"
+    [(page, text)] = build.sheet_of(build.Target(path, cells)).items()
+    assert page == ROOT / "notebooks" / "01_cheat_sheet.md"
+    assert text.split("\n\n") == [
+        "# Cheat sheet",
+        "Made by [Look](01_tiny.ipynb).",
+        "## Which?",
+        "| made |\n",
+    ]
+    assert not build.sheet_of(build.Target(path, cells[:1]))
 
 
 # --- the marker grammar

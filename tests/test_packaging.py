@@ -191,7 +191,9 @@ def imported(folder):
 def test_every_import_is_a_direct_requirement(folder, files):
     wanted = {requirement(line).name for file in files for line in pins(file)}
     providers = metadata.packages_distributions()
-    ours = {"workshop", "tools", "tests"}
+    ours = {"workshop", "tools", "tests"} | {
+        path.stem for path in (ROOT / "tests").rglob("*.py")
+    }
     for module in imported(folder) - set(sys.stdlib_module_names) - ours:
         found = {canonicalize_name(name) for name in providers[module]}
         assert found & wanted, f"{folder} imports {module}"

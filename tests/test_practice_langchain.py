@@ -26,7 +26,7 @@ from langchain_tests.integration_tests import (
 
 from workshop.model import practice_model
 
-# Marks and warnings of the suite itself, about plugins that are not loaded.
+# What the clients say about the suite's own input.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:OpenAI may require a filename"),
     pytest.mark.filterwarnings("ignore:LANGCHAIN_TESTS_USER_AGENT"),

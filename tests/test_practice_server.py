@@ -143,6 +143,19 @@ async def test_meter_when_clients_leave_before_the_first_token(model, stream):
     await in_flight(model, 0)
 
 
+async def test_who_left_before_a_reset_is_not_counted_after_it(model):
+    model.pace(ttft=60)
+    for one in await hold(model, 5, chat(COUNT)):
+        await in_flight(model, 5)
+        one.transport.abort()
+        break
+    await asyncio.sleep(0)  # the socket is closed now
+    await asyncio.sleep(0)
+    reset = send(model, "POST", "/meter/reset").json
+    assert reset == counts(0, 4, 0, in_flight=4)
+    assert meter(model)["cut_off"] == 0
+
+
 async def test_meter_reset_keeps_what_is_in_flight(model):
     model.pace(ttft=60)
     held = await hold(model, 3, chat(COUNT))
@@ -475,9 +488,9 @@ class alone(contextlib.AbstractContextManager):
 
     key = "alone"
 
-    def __init__(self, *options, **popen):
+    def __init__(self, *options, command=COMMAND, **popen):
         self.process = subprocess.Popen(
-            [*COMMAND, *options],
+            [*command, *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -498,6 +511,28 @@ class alone(contextlib.AbstractContextManager):
         """What it wrote to stderr, and its exit code."""
         _, errors = self.process.communicate(timeout=20)
         return errors, self.process.returncode
+
+
+async def test_works_without_uvloop_and_httptools():
+    code = (
+        "import runpy, sys; "
+        "sys.modules.update(uvloop=None, httptools=None); "
+        "runpy.run_module('workshop.practice', run_name='__main__')"
+    )
+    with alone(command=[sys.executable, "-c", code]) as server:
+        send(server, "POST", "/pace", {"ttft": 0, "per_token": 0})
+        assert "".join(texts(ask(client(server), stream=True))) == NUMBERS
+        for kind in ("refuse", "cut"):
+            send(server, "POST", "/faults", {"kind": kind})
+            with pytest.raises(openai.APIConnectionError):
+                list(ask(client(server), stream=True))
+        send(server, "POST", "/pace", {"ttft": 60})
+        held = await hold(server, 5, chat(COUNT, stream=True))
+        await in_flight(server, 5)
+        for one in held:
+            one.transport.abort()
+        await in_flight(server, 0)
+        assert meter(server) == counts(8, 5, 12, cut_off=5)
 
 
 def test_help_shows_every_route_with_an_example():

@@ -346,7 +346,9 @@ def sheet_of(target: Target) -> dict[Path, str]:
             parts.append(cell.source)
         else:
             shown = [output.get("data", {}) for output in cell.outputs]
-            parts += [data.get("text/markdown", "") for data in shown]
+            parts += [
+                d["text/markdown"] for d in shown if "text/markdown" in d
+            ]
     path = target.path.with_name(f"{target.path.name[:2]}_cheat_sheet.md")
     return {path: "\n\n".join(parts) + "\n"}
 

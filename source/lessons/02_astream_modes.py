@@ -85,7 +85,7 @@ for mode in "updates", "values", "messages", "custom":
 
 # %% [markdown]
 # A chunk of `messages` is a tuple: a piece of a message, and where it comes
-# from. `custom` yields what `cook` wrote, unchanged.
+# from. Lesson 03 takes it apart. `custom` yields what `cook` wrote, unchanged.
 #
 # ## The four that watch the engine
 #
@@ -107,7 +107,8 @@ for mode in "tasks", "checkpoints", "debug", "tools":
         print("   ", brief(chunk))
 
 # %% [markdown]
-# `tools` works and is documented nowhere. It may change.
+# `tools` is not in LangGraph's own list of modes, `StreamMode`. It works
+# today and may change.
 #
 # ## What people get wrong: *a typo would raise*
 #
@@ -136,9 +137,9 @@ print(len(chunks), "chunks,", meter.requests, "requests")
 # | the words of the model, as they come | `messages` |
 # | what my own code reports | `custom` |
 # | which node starts, ends or fails | `tasks` |
-# | what was saved, and what is next | `checkpoints` |
+# | what was saved, and what is next (needs a checkpointer) | `checkpoints` |
 # | the last two, with step and time | `debug` |
-# | which tool runs, with what arguments | `tools` |
+# | which tool runs, with what arguments (not in `StreamMode`) | `tools` |
 #
 # One run of `model`, `tools`, `model`, seen in all modes at once:
 
@@ -212,7 +213,8 @@ Markdown("\n".join(rows))
 
 # %% [markdown]
 # Two things to see. Without `subgraphs=True` the progress of the kitchen is
-# **silent**: one chunk instead of four. The same is true for its tokens.
+# **silent**: one chunk instead of four. Its tokens are silent too: see it in
+# the explorer below.
 #
 # And v1 has four shapes, depending on the call. With `version="v2"` a chunk
 # is always a dict with `type`, `ns` and `data`, and `values` adds
@@ -221,7 +223,7 @@ Markdown("\n".join(rows))
 # ## Progress from an async node
 #
 # `get_stream_writer()` works in nodes and tools, `def` or `async def`. This
-# node writes to a `log` when it bakes, and you will when you see it.
+# node notes in a `log` what it baked. Your loop notes what it has seen.
 
 
 # %%
@@ -305,14 +307,14 @@ import html
 
 import ipywidgets as widgets
 
-SMALL = {"indent": False, "layout": {"width": "7em"}}
+SMALL = {"indent": False, "layout": {"width": "9em"}}
 ticks = [widgets.Checkbox(description=mode, **SMALL) for mode in MODES]
 inner = widgets.Checkbox(description="subgraphs", **SMALL)
 version = widgets.ToggleButtons(options=["v1", "v2"])
 method = widgets.ToggleButtons(options=["astream", "stream"])
 button = widgets.Button(description="Run")
 screen = widgets.HTML()
-rows = ticks, [version, inner], [method, button], [screen]
+rows = ticks[:4], ticks[4:], [version, inner], [method, button], [screen]
 panel = widgets.VBox([widgets.HBox(row) for row in rows])
 lines, running = [], []
 

@@ -95,10 +95,10 @@ print("all added  :", whole.tool_calls, whole.usage_metadata["output_tokens"])
 
 # %%
 blocks = ChatOpenAI(model=model.name, output_version="v1")
+blocks.stream_chunk_timeout = None  # so that no Stop gets lost: see below
 chat = create_agent(blocks, tools=[])
 chunks = [message async for message, _ in chat.astream(question, **MESSAGES)]
-print(chunks[1].content)
-print(chunks[1].text)
+print(chunks[1].content, "|", chunks[1].text)
 
 # %% [markdown]
 # `content` is a string or a list of blocks. `text` is always a string.
@@ -280,13 +280,12 @@ async def close(stream):
 
 # %%
 async def count(name, leaving):
-    meter = model.meter()
+    m = model.meter()
     await asyncio.gather(leaving, return_exceptions=True)
-    left = meter.read().tokens_sent
-    while meter.read().in_flight:
+    left = m.read().tokens_sent
+    while m.read().in_flight:
         await asyncio.sleep(0.05)
-    wrote_on = meter.tokens_sent - left > 5
-    print(f"{name:10} cut off: {meter.cut_off}, wrote on: {wrote_on}")
+    print(f"{name:11}{m.cut_off} cut off, went on: {m.tokens_sent > left + 5}")
 
 
 await count("break", just_break(chat.astream(question, **MESSAGES)))
@@ -367,8 +366,11 @@ widgets.VBox([widgets.HBox([start, stop, facts]), view])
 # The next cell presses its buttons for you, and then uses a time limit.
 #
 # Stop cancels the task. On some kernels a click arrives in another thread,
-# and `call_soon_threadsafe` is right there too. Start presses Stop first, so
-# that two runs never share the screen.
+# and `call_soon_threadsafe` is right there too. Start presses Stop first.
+#
+# On Python 3.11 a cancel can get lost: if the next token is already waiting,
+# `asyncio.wait_for` swallows it. `ChatOpenAI` waits so for each token, unless
+# you set `stream_chunk_timeout=None`, as `chat` does. 3.12 mended it.
 #
 # **Predict.** Does the model stop, both times?
 #

@@ -37,7 +37,7 @@ FONT = 11  # points
 INK = "#1b1f24"
 FAINT = "#d0d7de"
 BLOCKED = "#c8102e"
-TOKEN = {"color": "white", "linewidth": 1.2}
+TOKEN = 1.2  # points
 WAITING = {"facecolor": "#eef1f4", "edgecolor": "#8c959f", "hatch": "////"}
 STREAMING = {"facecolor": "#0072b2", "edgecolor": "#0072b2"}
 # How a lane ends. Shapes, and not only colours, tell the ends apart.
@@ -60,7 +60,8 @@ def draw(timelines: dict[str, Timeline], title: str) -> bytes:
     size = page.canvas.get_width_height()
     image = Image.frombytes("RGBA", size, page.canvas.buffer_rgba())
     file = io.BytesIO()
-    image.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE).save(file, "PNG", optimize=True, dpi=(DPI, DPI))
+    image = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+    image.save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
@@ -88,7 +89,7 @@ def _compose(timelines: dict[str, Timeline], title: list[str]) -> _Page:
         axes = page.axes(left, count * lane)
         axes.set(xlim=(0, seconds), ylim=(count - 0.5, -0.5))
         _draw_gaps(page, axes, timeline)
-        _draw_lanes(page, axes, timeline, lane)
+        _draw_lanes(axes, timeline, lane)
         page.down(count * lane + 0.6 * LINE)
     axes.tick_params(labelbottom=True)
     axes.set_xlabel("seconds", color=INK)
@@ -204,9 +205,7 @@ def _draw_gaps(page: _Page, axes: Axes, timeline: Timeline) -> None:
         text.xyann = (shift * 72 / DPI, 5)
 
 
-def _draw_lanes(
-    page: _Page, axes: Axes, timeline: Timeline, lane: float
-) -> None:
+def _draw_lanes(axes: Axes, timeline: Timeline, lane: float) -> None:
     """One lane per call, in the order of their starts."""
     every = math.ceil(0.19 / lane)  # leave labels out rather than overlap
     for y, call in enumerate(timeline.calls):
@@ -215,7 +214,10 @@ def _draw_lanes(
         bar = {"y": y, "height": 0.64}
         axes.barh(left=call.start, width=first - call.start, **bar, **WAITING)
         axes.barh(left=first, width=end - first, **bar, **STREAMING)
-        axes.vlines(call.tokens, y - 0.32, y + 0.32, **TOKEN)
+        if call.tokens:  # the more there are, the thinner
+            share = (end - first) / axes.get_xlim()[1] / len(call.tokens)
+            thin = min(TOKEN, 0.25 * share * axes.bbox.width)
+            axes.vlines(call.tokens, y - 0.32, y + 0.32, "white", lw=thin)
         look = ENDS[call.outcome]
         size = min(1, lane / LANE) * look["ms"]
         axes.plot(end, y, clip_on=False, zorder=3, **look | {"ms": size})

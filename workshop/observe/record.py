@@ -18,7 +18,7 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 
-LATE = 0.05  # seconds; a beat that is later than this was held up
+LATE = 0.1  # seconds; a beat that is later than this was held up
 LABEL = 24  # characters
 
 
@@ -37,7 +37,7 @@ class Heartbeat:
     meanwhile:
 
     - ``beats``: how many beats happened
-    - ``missed``: how many did not, as the loop was held up over 0.05 s
+    - ``missed``: how many did not, as the loop was held up over 0.1 s
     - ``longest``: the longest time without a beat, in seconds
     - ``gaps``: when it was held up, counted from the start
 
@@ -264,7 +264,9 @@ def _natural(label: str) -> list[str | int]:
 
 
 def _words(timelines: dict[str, Timeline]) -> str:
-    named = (f"{name}: {t}" if name else str(t) for name, t in timelines.items())
+    named = (
+        f"{name}: {t}" if name else str(t) for name, t in timelines.items()
+    )
     return "\n".join(named)
 
 
@@ -299,7 +301,9 @@ def _show(timelines: dict[str, Timeline], title: str) -> None:
     data, metadata = _bundle(timelines, title)
     display(data, metadata=metadata, raw=True)
     words = html.escape(data["text/plain"])
-    details = f"<details><summary>In words</summary><pre>{words}</pre></details>"
+    details = (
+        f"<details><summary>In words</summary><pre>{words}</pre></details>"
+    )
     display({"text/html": details}, raw=True)
 
 

@@ -6,13 +6,15 @@ other from top to bottom:
 ==============  ======================================================
 ``sessions``    the meter, the queued faults and the pace of a session
 ``ask``         what was asked, whichever API it came through
-``words``       text, cut into tokens and into plain words
-``schema``      arguments from a prompt, by their JSON schema
+``words``       text, cut into tokens and into comparable words
+``source``      what a prompt offers as arguments
+``schema``      values that follow a JSON schema, from a source
 ``tools``       which tools to call, and with what
 ``answers``     the reply to an ask (its texts are in ``answers.toml``)
 ``chat``        the wire format of chat completions
 ``responses``   the wire format of the Responses API
-``embeddings``  vectors
-``server``      routes, timing, faults: the ASGI application
+``embeddings``  vectors, and their wire format
+``delivery``    an answer on its way: pace, faults, clients that leave
+``server``      the ASGI application: routes
 ==============  ======================================================
 """
