@@ -145,15 +145,17 @@ async def test_meter_when_clients_leave_before_the_first_token(model, stream):
 
 async def test_who_left_before_a_reset_is_not_counted_after_it(model):
     model.pace(ttft=60)
-    for one in await hold(model, 5, chat(COUNT)):
-        await in_flight(model, 5)
-        one.transport.abort()
-        break
+    held = await hold(model, 5, chat(COUNT))
+    await in_flight(model, 5)
+    held[0].transport.abort()
     await asyncio.sleep(0)  # the socket is closed now
     await asyncio.sleep(0)
     reset = send(model, "POST", "/meter/reset").json
     assert reset == counts(0, 4, 0, in_flight=4)
-    assert meter(model)["cut_off"] == 0
+    for one in held[1:]:
+        one.transport.abort()
+    await in_flight(model, 0)
+    assert meter(model)["cut_off"] == 4
 
 
 async def test_meter_reset_keeps_what_is_in_flight(model):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import json
-import warnings
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -37,22 +37,18 @@ def price(dish: str) -> dict[str, Any]:
 async def only_words_of_the_model(answer: Answer) -> str:
     """03.0: say which chunks users should see, for two kinds of agents."""
     async with kitchen(answer, ttft=0.05) as place:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            agents = {
-                "create_agent": create_agent(place.llm, [price]),
-                "create_react_agent": create_react_agent(place.llm, [price]),
-            }
         seen = {
-            name: await _shown(answer, name, agent)
-            for name, agent in agents.items()
+            # unwrapped, it does not warn that it is deprecated
+            make.__name__: await _shown(answer, inspect.unwrap(make), place)
+            for make in (create_agent, create_react_agent)
         }
     counts = " and ".join(f"{seen[name]} of {name}" for name in seen)
     return f"users see the tokens, {counts}, and no tool output"
 
 
-async def _shown(answer: Answer, name: str, agent: Any) -> int:
-    """How many tokens of the agent the answer shows."""
+async def _shown(answer: Answer, make: Answer, place: Kitchen) -> int:
+    """How many tokens of the agent that it makes the answer shows."""
+    name, agent = make.__name__, make(place.llm, [price])
     tokens, shown = [], []
     async for message, about in agent.astream(
         _ask(SOUP), stream_mode="messages"
