@@ -2,7 +2,7 @@
 # # Choose what you watch: every stream mode
 #
 # previous: [01 · Sync and async compared](01_sync_vs_async.ipynb) ·
-# next: 03 · Token streaming ·
+# next: [03 · Token streaming](03_token_streaming.ipynb) ·
 # lab: [02](../exercises/02_astream_modes.ipynb)
 
 # %% [markdown]
