@@ -92,13 +92,6 @@ class Notebook:
         """The code cell with this number, from 0."""
         return self.panel.locator(".jp-CodeCell").nth(number)
 
-    def cell_with(self, text: str) -> Locator:
-        """The first code cell whose code contains the text."""
-        for number, code in enumerate(self._texts(".jp-InputArea-editor")):
-            if text in code:
-                return self.cell(number)
-        raise AssertionError(f"no cell contains {text!r}")
-
     def _texts(self, part: str) -> list[str]:
         cells = self.panel.locator(f".jp-CodeCell {part}")
         return cells.evaluate_all("cells => cells.map(c => c.textContent)")
@@ -117,8 +110,11 @@ class Notebook:
 
     def run_all(self) -> None:
         """Choose Run → Run All Cells, and wait until they are queued."""
-        # Before a kernel is attached it looks idle, but is not ready.
-        self.page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+        # The status bar, once it is about this notebook, says when a kernel
+        # is attached. The circle in the toolbar is idle before that, too.
+        status = self.page.locator("#jp-main-statusbar")
+        expect(status).to_contain_text(self.tab.inner_text())
+        expect(status).to_contain_text("Python 3 (ipykernel) | Idle")
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         name = "Run All Cells"
         self.page.get_by_role("menuitem", name=name, exact=True).click()
@@ -299,8 +295,11 @@ def _jupyter(home: Path, theme: str, model: str) -> Iterator[str]:
         eventually(lambda: port() is not None, "JupyterLab starts")
         yield f"http://127.0.0.1:{port()}/lab?token={token}"
     finally:
-        server.terminate()
-        server.wait(SECONDS)
+        server.terminate()  # it ends its kernels
+        try:
+            server.wait(SECONDS)
+        finally:
+            server.kill()
 
 
 # --- pictures to look at
@@ -367,8 +366,13 @@ def _take(page: Page, width: int, height: int, to: Path) -> None:
 
 def main() -> None:
     """Read the command line and leave the pictures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--screenshots", type=Path, metavar="DIR")
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--screenshots", type=Path, metavar="DIR", required=True
+    )
     parser.add_argument("names", nargs="*", metavar="NAME")
     options = parser.parse_args()
     stems = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))

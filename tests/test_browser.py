@@ -74,13 +74,13 @@ def test_lesson_runs_without_errors(running: Desk, name: str) -> None:
     expect(opened.page.locator(".jp-Dialog")).to_have_count(0)
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", ["01", "03"])
 def test_pictures_are_there_in_words_too(desk: Desk, name: str) -> None:
     lesson = desk[1][name]
     lesson.show()
     pictures = lesson.panel.locator("[data-mime-type='image/png'] img")
     words = lesson.panel.locator("details", has_text="In words")
-    expect(words).to_have_count(pictures.count())
+    assert pictures.count() == words.count() > 0
     for picture in pictures.all():
         assert picture.evaluate("img => img.decode().then(() => img.width)")
     for text in words.all():
@@ -183,13 +183,15 @@ def test_interrupt_ends_a_hanging_cell(desk: Desk) -> None:
     eventually(lambda: opened.counts()["tokens_sent"] == 3, "three tokens")
     assert lesson.prompts()[-1] == "[*]:"
     lesson.interrupt()
-    expect(cell.locator(".jp-OutputArea")).to_contain_text("CancelledError")
+    ended = re.compile("CancelledError|KeyboardInterrupt")
+    expect(cell.locator(".jp-OutputArea")).to_contain_text(ended)
     counts = counted(desk, 1)
     assert (counts["tokens_sent"], counts["cut_off"]) == (3, 1)
     again = lesson.add_cell("print((await llm.ainvoke('hello')).text)")
     expect(again.locator(".jp-OutputArea")).to_contain_text("practice")
+    assert opened.counts()["cut_off"] == 1
 
 
-def test_nothing_comes_from_elsewhere(desk: Desk) -> None:
-    hosts = {host.rpartition(":")[0] for host in desk[0].hosts}
-    assert hosts <= {"", "127.0.0.1"}
+def test_nothing_is_loaded_from_elsewhere(desk: Desk) -> None:
+    hosts = {host.rpartition(":")[0] for host in desk[0].hosts if host}
+    assert hosts == {"127.0.0.1"}

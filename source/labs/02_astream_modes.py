@@ -360,4 +360,4 @@ await record(banquet, ORDER)
 # - With `subgraphs=True` and `version="v2"` one loop reads every graph.
 # - `tasks` tells of a failure, and of what was cut off. `updates` does not.
 #
-# **Next:** lesson 03 · Token streaming
+# **Next:** [03 · Token streaming](../notebooks/03_token_streaming.ipynb)

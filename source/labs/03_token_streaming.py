@@ -69,7 +69,7 @@ async for message, _ in team(llm).astream(soup, stream_mode="messages"):
 # the tokens of the agent `waiter` that have text, as they come. The metadata
 # names the agent: `about["lc_agent_name"]`.
 #
-# **Expected:** the answer in 13 pieces, no word of the cook, no tool output.
+# **Expected:** the answer in 12 pieces, no word of the cook, no tool output.
 
 
 # %%
@@ -320,7 +320,9 @@ await check("03.4", start)
 # %% [markdown] tags=["solution"]
 # **Why.** `cancel` reaches the task wherever it waits: for the first token,
 # for a stalled one, in a subgraph. On a finished task it does nothing. When
-# `wait` returns, LangGraph has cleaned up and the connection is closed.
+# `wait` returns, LangGraph has cleaned up and the connection is closed. On
+# Python 3.11 give `ChatOpenAI` a `stream_chunk_timeout=None`, as lesson 03
+# explains, or a cancel can get lost.
 #
 # In a web server `stop` belongs to the handler that the Stop button calls,
 # or to the end of the connection. In a notebook it is a button:

@@ -89,9 +89,8 @@ print("all added  :", whole.tool_calls, whole.usage_metadata["output_tokens"])
 # read. The sum joins the pieces of each call by their `index`, and it carries
 # the usage as well (7 tokens). Chunks with one `id` belong together.
 #
-# **Predict.** The next model answers in blocks, as many providers and the
-# newer API of OpenAI do. What would `print(chunk.content)` put on the
-# screen?
+# **Predict.** Some models answer in blocks, and the next one is told to. What
+# does `print(chunk.content)` put on the screen?
 
 # %%
 blocks = ChatOpenAI(model=model.name, output_version="v1")
@@ -376,7 +375,7 @@ widgets.VBox([widgets.HBox([start, stop, facts]), view])
 #
 # <details><summary>Answer</summary>
 #
-# Yes. A time limit is a cancel with a clock.
+# Yes. `wait_for` and `asyncio.timeout` are a cancel with a clock.
 #
 # </details>
 
