@@ -93,25 +93,35 @@ def test_slider_and_waiter(desk: Desk) -> None:
     lesson = desk[1]["01"]
     lesson.show()
     panel = widget(lesson)
-    picture = panel.locator("img")
-    before = picture.get_attribute("src")
-    track = panel.locator(".noUi-base").bounding_box()
-    assert track
-    panel.get_by_role("slider").drag_to(
-        panel.locator(".noUi-base"),
-        target_position={"x": track["width"] - 1, "y": track["height"] / 2},
-    )
-    expect(panel.locator(".widget-readout")).to_have_text("8")
-    counts = counted(desk, 8)
-    assert (counts["requests"], counts["peak_in_flight"]) == (8, 8)
-    expect(picture).not_to_have_attribute("src", before)
+    picture, track = panel.locator("img"), panel.locator(".noUi-base")
+    box = track.bounding_box()
+    assert box
 
-    together = picture.get_attribute("src")
-    desk[0].control("meter/reset")
-    panel.get_by_role("button", name="sync", exact=True).click()
-    counts = counted(desk, 8)
-    assert (counts["requests"], counts["peak_in_flight"]) == (8, 1)
-    expect(picture).not_to_have_attribute("src", together)
+    def tables(count: int) -> None:
+        """Drag the slider to one of its ends, 1 or 8."""
+        target = {"x": 1 if count == 1 else box["width"] - 1, "y": 2}
+        panel.get_by_role("slider").drag_to(track, target_position=target)
+        expect(panel.locator(".widget-readout")).to_have_text(str(count))
+
+    def waiter(name: str) -> None:
+        panel.get_by_role("button", name=name, exact=True).click()
+
+    # From its second event on, a widget's callback runs in another thread.
+    for act, value, requests, peak in [
+        (tables, 8, 8, 8),
+        (tables, 1, 1, 1),
+        (tables, 8, 8, 8),
+        (waiter, "sync", 8, 1),
+        (waiter, "async", 8, 8),
+        (waiter, "sync", 8, 1),
+    ]:
+        before = picture.get_attribute("src")
+        desk[0].control("meter/reset")
+        act(value)
+        counts = counted(desk, requests)
+        assert counts["requests"] == requests
+        assert counts["peak_in_flight"] == peak
+        expect(picture).not_to_have_attribute("src", before)
 
 
 def test_mode_explorer(desk: Desk) -> None:
@@ -160,17 +170,18 @@ def test_stop_ends_the_stream(desk: Desk) -> None:
     whole = counted(desk, 1)
     assert whole["cut_off"] == 0
 
-    opened.control("meter/reset")
-    # Now the model waits after five tokens until its reader leaves.
-    opened.control("faults", kind="stall", after_tokens=5)
-    panel.get_by_role("button", name="Start").click()
-    expect(text).to_have_text("Soup of the")
-    expect(panel).to_contain_text(re.compile(r"first .* s, \d+ tokens/s"))
-    panel.get_by_role("button", name="Stop").click()
-    stopped = counted(desk, 1)
-    assert (stopped["tokens_sent"], stopped["cut_off"]) == (5, 1)
-    assert stopped["tokens_sent"] < whole["tokens_sent"]
-    expect(text).to_have_text("Soup of the")
+    for after, shown in (5, "Soup of the"), (2, "**Soup"):
+        opened.control("meter/reset")
+        # The model waits after some tokens until its reader leaves.
+        opened.control("faults", kind="stall", after_tokens=after)
+        panel.get_by_role("button", name="Start").click()
+        expect(text).to_have_text(shown)
+        expect(panel).to_contain_text(re.compile(r"first .* s, \d+ tokens/s"))
+        panel.get_by_role("button", name="Stop").click()
+        stopped = counted(desk, 1)
+        assert (stopped["tokens_sent"], stopped["cut_off"]) == (after, 1)
+        assert stopped["tokens_sent"] < whole["tokens_sent"]
+        expect(text).to_have_text(shown)
 
 
 def test_interrupt_ends_a_hanging_cell(desk: Desk) -> None:

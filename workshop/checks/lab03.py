@@ -23,7 +23,8 @@ Answer = Callable[..., Any]
 SOUP = "What is the price of the soup?"
 CAKE = "What is the price of the cake?"
 THREE = "What is the price of the soup, the price of the cake and of the tea?"
-PATIENCE = 3  # seconds, for what takes milliseconds
+PATIENCE = 5  # seconds, for what takes milliseconds
+STALL = 3  # seconds; whoever waits for the end of it has not cancelled
 
 
 def price(dish: str) -> dict[str, Any]:
@@ -328,7 +329,7 @@ async def stop_leaves_nothing(answer: Answer) -> str:
     async with kitchen(answer, ttft=0.1, per_token=0.1) as place:
         graph = _one_node(place)
         with place.model.meter() as meter:
-            place.model.fault("stall", after_tokens=2)
+            place.model.fault("stall", after_tokens=2, seconds=STALL)
             await _stop_while(answer, graph, meter)
             await _stop_while(answer, graph, meter)
         place.must_be_used(meter, "graph")
@@ -395,7 +396,7 @@ async def _stopped(stop: Callable[[], Any]) -> None:
     if not asyncio.iscoroutine(ending) and not asyncio.isfuture(ending):
         raise Wrong("`await stop()` fails: write `async def stop()`")
     stopping = asyncio.ensure_future(ending)
-    await asyncio.wait([stopping], timeout=PATIENCE)
+    await asyncio.wait([stopping], timeout=STALL - 1)
     if not stopping.done():
         raise Wrong(
             "`stop` waits for the next token, and a stalled model sends none: "

@@ -53,7 +53,7 @@ STYLE = ["default", {"font.size": FONT, "hatch.linewidth": 0.8}]
 
 def draw(timelines: dict[str, Timeline], title: str) -> bytes:
     """A PNG: a panel per timeline under its name, all on one time axis."""
-    with style.context(STYLE, after_reset=True), warnings.catch_warnings():
+    with style.context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         page = _compose(timelines, textwrap.wrap(title, 60))
         page.canvas.draw()
