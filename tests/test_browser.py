@@ -1,6 +1,6 @@
 """A person opens the lessons in JupyterLab, runs them and plays.
 
-One server and one headless Chromium serve all tests of this file. All four
+One server and one headless Chromium serve all tests of this file. All
 lessons start to run at once; the tests that play wait until they are done.
 """
 
@@ -14,8 +14,8 @@ from playwright.sync_api import Locator, expect
 
 from tests.browser import Lab, NoBrowser, Notebook, eventually, lab
 
-LESSONS = ("00", "01", "02", "03")
-# The first test waits for four kernels, and for JupyterLab itself.
+LESSONS = ("01", "02", "03")
+# The first test waits for three kernels, and for JupyterLab itself.
 pytestmark = pytest.mark.timeout(100)
 
 Desk = tuple[Lab, dict[str, Notebook]]
@@ -186,7 +186,7 @@ def test_stop_ends_the_stream(desk: Desk) -> None:
 
 def test_interrupt_ends_a_hanging_cell(desk: Desk) -> None:
     opened, lessons = desk
-    lesson = lessons["00"]
+    lesson = lessons["03"]
     lesson.show()
     opened.control("faults", kind="stall", after_tokens=3)
     ask = "async for chunk in llm.astream('What is LangGraph?'):\n"

@@ -528,7 +528,14 @@ def test_pictures_of_all_sizes():
 
 @pytest.mark.parametrize(
     "text",
-    ["$", "$x^{$ \\frac", "soup 🍜", "مرحبا שלום", "<script>\nalert(1)", "%s"],
+    [
+        "$",
+        "$x^{$ \\frac",
+        "soup \U0001f35c",
+        "\u05e9\u05dc\u05d5\u05dd",
+        "<script>\nalert(1)",
+        "%s",
+    ],
 )
 @pytest.mark.filterwarnings("error")
 def test_pictures_of_any_text(text):

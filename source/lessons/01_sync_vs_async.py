@@ -162,8 +162,9 @@ async def draw() -> None:
 
 
 # %% [markdown]
-# A change starts `draw` as a task and cancels the one before. Move the
-# slider, then switch to *sync*: the red band covers everything.
+# A change cancels the drawing before it and starts another. JupyterLab may
+# deliver it in another thread, so it hands `draw` to the loop of your cells.
+# Move the slider, then switch to *sync*: the red band covers everything.
 
 
 # %%
@@ -171,18 +172,16 @@ def sync_waiter(count: int) -> list[dict]:
     return [agent.invoke(order(table + 1)) for table in range(count)]
 
 
-drawing = asyncio.create_task(draw())
-
-
 def redraw(change: dict) -> None:
-    global drawing
-    drawing.cancel()
-    drawing = asyncio.create_task(draw())
+    drawings[-1].cancel()
+    drawings.append(asyncio.run_coroutine_threadsafe(draw(), loop))
 
 
+loop = asyncio.get_running_loop()
+drawings = [asyncio.run_coroutine_threadsafe(draw(), loop)]
 tables.observe(redraw, "value")
 waiter.observe(redraw, "value")
-await drawing
+await asyncio.wrap_future(drawings[0])
 widgets.VBox([tables, waiter, figure])
 
 # %% [markdown]
@@ -221,8 +220,8 @@ async def sync_stream_and_sleep_0():
 for way in async_stream, sync_stream, sync_stream_and_sleep_0:
     async with Heartbeat() as heart:
         await way()
-    loop = "alive  " if heart.beats > heart.missed else "blocked"
-    print(f"{loop} longest silence {heart.longest:.2f} s {way.__name__}")
+    verdict = "alive  " if heart.beats > heart.missed else "blocked"
+    print(f"{verdict} longest silence {heart.longest:.2f} s {way.__name__}")
 
 # %% [markdown]
 # A web server with the second or third way serves nobody else meanwhile. In

@@ -340,8 +340,9 @@ async def explore():
 
 
 # %% [markdown]
-# The next cell also ticks two modes and presses the button. On a page
-# without a kernel you see no panel. The lines are what it shows.
+# JupyterLab may call `press` in another thread than that of your cells, so it
+# hands `explore` to their loop. The cell also ticks two modes and presses the
+# button. On a page without a kernel you see no panel, but the same lines.
 
 
 # %%
@@ -350,11 +351,16 @@ def show(chunk):
     screen.value = f"<pre>{html.escape(chr(10).join(lines))}</pre>"
 
 
-button.on_click(lambda _: running.append(asyncio.create_task(explore())))
+def press(_):
+    running.append(asyncio.run_coroutine_threadsafe(explore(), loop))
+
+
+loop = asyncio.get_running_loop()
+button.on_click(press)
 display(panel)
 ticks[1].value = ticks[6].value = inner.value = True
 button.click()
-await asyncio.gather(*running)
+await asyncio.wrap_future(running[-1])
 print(*lines, sep="\n")
 
 # %% [markdown]

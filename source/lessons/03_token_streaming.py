@@ -350,12 +350,17 @@ async def show():
 import ipywidgets as widgets
 import mistune
 
+
+def begin():
+    runs.append(loop.create_task(show()))
+
+
 view, facts = widgets.HTML(), widgets.Label()
 start, stop = (widgets.Button(description=d) for d in ("Start", "Stop"))
 card = {"messages": [("user", "Write the card in Markdown, 60 words")]}
 markdown = mistune.create_markdown()
 loop, runs = asyncio.get_running_loop(), []
-start.on_click(lambda _: [stop.click(), runs.append(loop.create_task(show()))])
+start.on_click(lambda _: [stop.click(), loop.call_soon_threadsafe(begin)])
 stop.on_click(lambda _: [loop.call_soon_threadsafe(r.cancel) for r in runs])
 print(markdown("**soup** <b>"))
 widgets.VBox([widgets.HBox([start, stop, facts]), view])
@@ -364,8 +369,8 @@ widgets.VBox([widgets.HBox([start, stop, facts]), view])
 # Press **Start**, then **Stop**. On a page without a kernel you see no panel.
 # The next cell presses its buttons for you, and then uses a time limit.
 #
-# Stop cancels the task. On some kernels a click arrives in another thread,
-# and `call_soon_threadsafe` is right there too. Start presses Stop first.
+# Stop cancels the task, and Start presses Stop first. JupyterLab may deliver
+# a click in another thread: `call_soon_threadsafe` takes it to your loop.
 #
 # On Python 3.11 a cancel can get lost: if the next token is already waiting,
 # `asyncio.wait_for` swallows it. `ChatOpenAI` waits so for each token, unless
