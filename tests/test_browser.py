@@ -1,7 +1,7 @@
 """A person opens the lessons in JupyterLab, runs them and plays.
 
-One server and one headless Chromium serve all tests of this file. All
-lessons start to run at once; the tests that play wait until they are done.
+One server and one headless Chromium serve all tests of this file. The
+lessons run side by side; the tests that play wait until all are done.
 """
 
 import os
@@ -31,10 +31,10 @@ def running() -> Iterator[Desk]:
             if os.environ.get("CI"):
                 raise
             pytest.skip(str(error))
-        lessons = {name: opened.open(name) for name in LESSONS}
-        for lesson in lessons.values():
-            lesson.show()
-            lesson.run_all()
+        lessons = {}
+        for name in LESSONS:
+            lessons[name] = opened.open(name)
+            lessons[name].run_all()
         yield opened, lessons
 
 
