@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import socket
 import subprocess
 import sys
@@ -204,6 +205,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure in turns, print the page, and keep it after a full run."""
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # end servers too
     allow_open_files()
     chosen = [r for r in RIVALS if not options.only or r.name in options.only]
     chosen = [rival for rival in chosen if rival.available()]
