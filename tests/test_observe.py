@@ -1,6 +1,7 @@
 """What a timeline records, says and draws, and what a heartbeat misses."""
 
 import asyncio
+import base64
 import io
 import re
 import subprocess
@@ -598,3 +599,12 @@ print("matplotlib.pyplot" in sys.modules)
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+def test_an_html_picture_has_words_for_those_who_cannot_see_it() -> None:
+    timeline = drawn([finished(0, 1, label="Table 1")])
+    picture = timeline.html('<b> & "title"')
+    assert picture.count("<") == 1
+    assert "1 call, at most 1 in flight" in picture
+    data = picture.partition("base64,")[2].removesuffix('">')
+    assert base64.b64decode(data).startswith(b"\x89PNG")

@@ -148,7 +148,7 @@ import ipywidgets as widgets
 
 tables = widgets.IntSlider(4, 1, 8, description="tables")
 waiter = widgets.ToggleButtons(options=["async", "sync"])
-figure = widgets.Image(format="png")
+figure = widgets.HTML()
 tables.continuous_update = False
 
 
@@ -158,7 +158,7 @@ async def draw() -> None:
             await together(tables.value)
         else:
             sync_waiter(tables.value)
-    figure.value = timeline.png(title=f"{waiter.value} waiter")
+    figure.value = timeline.html(title=f"{waiter.value} waiter")
 
 
 # %% [markdown]

@@ -235,8 +235,10 @@ async def bake(state):
 
 
 # %% [markdown]
-# **Predict.** First the node pauses with `asyncio.sleep`, then with a
-# function that blocks. When do you see the 50?
+# First the node pauses with `asyncio.sleep`, then with a function that
+# blocks. The last line tries the sync twin.
+#
+# **Predict.** When do you see the 50?
 #
 # <details><summary>Answer</summary>
 #
@@ -244,8 +246,6 @@ async def bake(state):
 # also holds back its own progress: the bar jumps from 0 to 100.
 #
 # </details>
-#
-# The last line tries the sync twin.
 
 
 # %% tags=["raises-exception"]
@@ -275,7 +275,7 @@ for pause in asyncio.sleep, block:
 # %% tags=["raises-exception"]
 events = kitchen.astream_events(ORDER, table(), version="v2")
 kinds = [event["event"] async for event in events]
-print(len(kinds), "events:", *sorted(set(kinds)))
+print(len(kinds), "events:", *sorted(set(kinds)), sep="\n  ")
 kitchen.stream_events(ORDER, table(), version="v2")
 
 # %% [markdown]

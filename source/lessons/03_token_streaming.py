@@ -363,7 +363,7 @@ loop, runs = asyncio.get_running_loop(), []
 start.on_click(lambda _: [stop.click(), loop.call_soon_threadsafe(begin)])
 stop.on_click(lambda _: [loop.call_soon_threadsafe(r.cancel) for r in runs])
 print(markdown("**soup** <b>"))
-widgets.VBox([widgets.HBox([start, stop, facts]), view])
+widgets.VBox([widgets.HBox([start, stop]), facts, view])
 
 # %% [markdown]
 # Press **Start**, then **Stop**. On a page without a kernel you see no panel.

@@ -70,7 +70,7 @@ def _compose(timelines: dict[str, Timeline], title: list[str]) -> _Page:
     rows = [max(1, len(t.calls)) for t in timelines.values()]
     lane = min(LANE, LANES / sum(rows))
     gap_lines = sum(bool(t.gaps) for t in timelines.values())
-    lines = 1.3 * len(title) + 1.4 + 1.9 * len(rows) + gap_lines + 1.2
+    lines = 1.3 * len(title) + 1.4 + 2.3 * len(rows) + gap_lines + 1.2
     page = _Page(2 * MARGIN + lines * LINE + sum(rows) * lane)
     for line in title:
         page.write(line, fontsize=14, fontweight="bold")
@@ -90,7 +90,7 @@ def _compose(timelines: dict[str, Timeline], title: list[str]) -> _Page:
         axes.set(xlim=(0, seconds), ylim=(count - 0.5, -0.5))
         _draw_gaps(page, axes, timeline)
         _draw_lanes(axes, timeline, lane)
-        page.down(count * lane + 0.6 * LINE)
+        page.down(count * lane + LINE)
     axes.tick_params(labelbottom=True)
     axes.set_xlabel("seconds", color=INK)
     return page

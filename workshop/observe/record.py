@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import html
 import itertools
 import math
@@ -185,6 +186,15 @@ class Timeline:
         from workshop.observe.draw import draw
 
         return draw({"": self}, title)
+
+    def html(self, title: str = "") -> str:
+        """An ``img`` element with that picture, for a widget; its alternative
+        text is the headline."""
+        data = base64.b64encode(self.png(title)).decode()
+        alt = html.escape(f"{title}: {self.headline()}")
+        style = "max-width: 100%"
+        source = f"data:image/png;base64,{data}"
+        return f'<img style="{style}" alt="{alt}" src="{source}">'
 
     def headline(self) -> str:
         """The timeline in one line."""
