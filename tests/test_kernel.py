@@ -119,9 +119,11 @@ def test_an_interrupt_ends_a_wait_long_before_its_time(notebook):
 
 
 def test_an_interrupt_ends_a_sync_call(notebook):
-    notebook.run("model.fault('stall')")
-    run = notebook.start("print('now'); llm.invoke('Hello')")
-    notebook.until_printed(run, "now")
+    notebook.run("model.fault('stall', after_tokens=1)")
+    run = notebook.start(
+        "for chunk in llm.stream('Hello'): print(chunk.text, end='|')"
+    )
+    notebook.until_printed(run, "|")
     notebook.manager.interrupt_kernel()
     assert "KeyboardInterrupt" in notebook.finish(run)[1]
 
