@@ -23,13 +23,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files, so that the workers end together.
 
-    First the browser, then the notebooks, each with a kernel to start and
-    imports to make; last the files of many small tests, which fill the gap.
+    First the browser and the exercises, then the notebooks, each with a kernel
+    to start; last the files of many small tests, which fill the gap.
     """
     tests = Counter(item.path for item in items)
 
     def turn(item: pytest.Item) -> tuple[int, int]:
-        if item.path.name == "test_browser.py":
+        if item.path.name in ("test_browser.py", "test_exercises.py"):
             return (-1, 0)
         count = tests[item.path]
         return (0, -count) if item.path.suffix == ".ipynb" else (1, count)
