@@ -146,7 +146,10 @@ def test_an_interrupt_of_the_kernel_does_not_reach_the_server():
 def test_connect_brings_a_killed_server_back_at_the_same_address():
     result = run(
         CONNECT + "from workshop.model import _server, WorkshopError\n"
-        "model.meter(); _server.process.kill(); _server.process.wait()\n"
+        "import threading\n"
+        "model.meter(); _server.process.kill()\n"
+        "for thread in threading.enumerate():\n"
+        "    if thread.daemon: thread.join()  # it reports the end\n"
         "try: model.meter()\n"
         "except WorkshopError as error: print(error)\n"
         "print(connect() == model, model.meter())"
