@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gc
 import importlib
 import linecache
 import re
@@ -54,8 +55,12 @@ CASES = [
 WRONG = [(task, name) for kind, task, name in CASES if kind == "wrong"]
 RIGHT = [(task, name) for kind, task, name in CASES if kind == "right"]
 
-# Some wrong answers leave coroutines that nobody awaits.
-pytestmark = pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+pytestmark = [
+    # Some wrong answers leave coroutines that nobody awaits.
+    pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning"),
+    # The first test waits until everything is judged.
+    pytest.mark.timeout(150),
+]
 
 
 class Judged(NamedTuple):
@@ -69,7 +74,9 @@ class Judged(NamedTuple):
 @pytest.fixture(scope="module")
 def judged() -> Judged:
     """Judge everything, some at a time: most of it is waiting."""
-    return asyncio.run(judge_everything())
+    verdicts = asyncio.run(judge_everything())
+    gc.collect()  # what they left behind warns here, not in other tests
+    return verdicts
 
 
 async def judge_everything() -> Judged:
