@@ -176,7 +176,7 @@ async def _in_time(answer: Answer, whole: str, given: dict[str, Any]) -> None:
 
 
 async def _too_late(answer: Answer, whole: str, given: dict[str, Any]) -> None:
-    for seconds in (0.6, 1.2):  # the second is for a very busy machine
+    for seconds in (1.2, 2):  # the second is for a very busy machine
         try:
             text = await answer(*given.values(), seconds)
         except TimeoutError:
