@@ -203,7 +203,7 @@ async def test_a_function_without_source(capsys: Capture) -> None:
 async def test_an_unknown_task(task: Any, capsys: Capture) -> None:
     await check(task, right)
     shown = task if isinstance(task, str) else "?"
-    line = f"❌ {shown} no such task: its number is in the heading\n"
+    line = f"❌ {shown} no such task: its number is in the cell of the check\n"
     assert capsys.readouterr() == (line, "")
 
 

@@ -97,7 +97,7 @@ async def judge_everything() -> Judged:
 
     async def judge_cases() -> dict[tuple[str, str], Any]:
         slow_first = sorted(
-            wrong.CASES, key=lambda case: "10 s" not in (case.sentence or "")
+            wrong.CASES, key=lambda case: "20 s" not in (case.sentence or "")
         )
         verdicts = await asyncio.gather(
             *(judge(case.task, case.answer) for case in slow_first)

@@ -72,7 +72,10 @@ def for_powershell(command):
 @pytest.mark.parametrize(
     ("part", "posix"),
     [
-        ("-c requirements.lock", "jupyter lab notebooks/00_start_here.ipynb"),
+        (
+            "-c requirements.lock",
+            "jupyter lab --notebook-dir=. notebooks/00_start_here.ipynb",
+        ),
         ("-c requirements-dev.lock", "pytest"),
         ("pip install -r requirements.txt", ""),
     ],

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Lab 01: mend a slow restaurant
+# # Lab 01: fix a slow restaurant
 #
 # lesson: [01 · Sync and async compared](../notebooks/01_sync_vs_async.ipynb) ·
 # [exercise](../exercises/01_sync_vs_async.ipynb) ·
@@ -9,8 +9,8 @@
 # Four tasks, about 25 minutes. You will
 #
 # - make slow code concurrent, and prove it with a counter;
-# - find and mend calls that stop the event loop;
-# - take a graph into a script that works every time.
+# - find and fix calls that block the event loop;
+# - take a graph into a script that does not fail the second time.
 #
 # Write your code where the `...` is, and run that cell and the check below
 # it. The check tries your function on a model of its own and prints one line.
@@ -127,7 +127,7 @@ async def serve(graph, question, read_menu):
 
 
 # %% [markdown]
-# The heartbeat wants to beat the whole time.
+# The heartbeat should never pause.
 
 # %%
 from workshop.observe import Heartbeat
@@ -139,7 +139,7 @@ print(f"\nlongest time without a beat: {heart.longest:.2f} s")
 
 # %% [markdown]
 # **Write** `serve_gently` with the same parameters. It yields the same
-# pieces, and nothing in it holds the event loop. `read_menu` stays as it is.
+# pieces, and nothing in it blocks the event loop. `read_menu` stays as it is.
 #
 # **Expected:** the loop stays free, and the first piece comes before the
 # model has finished.
@@ -201,9 +201,8 @@ def graph_of(node):
 
 
 # %% [markdown]
-# You may call a graph with `ainvoke` and still not be concurrent. It depends
-# on the node. LangGraph runs this `def` node in a pool of threads, and the
-# pool is small.
+# `ainvoke` alone does not make calls overlap. It depends on the node.
+# LangGraph runs this `def` node in a pool of threads, and the pool is small.
 
 
 # %%
@@ -244,9 +243,9 @@ await check("01.3", build)
 #
 # <details><summary>Hint 2: nearly the answer</summary>
 #
-# Two words change: `async def reply`, and `await llm.ainvoke(...)` in place of
-# `llm.invoke(...)`. With only the first of the two it gets worse: every call
-# then runs alone.
+# Two places change: `async def reply`, and `await llm.ainvoke(...)` instead of
+# `llm.invoke(...)`. With only the first, it gets worse: every call then runs
+# alone.
 #
 # </details>
 
@@ -275,7 +274,8 @@ await check("01.3", build)
 # each batch with your `answer_all`, one batch after the other. Return a list
 # of texts for each batch.
 #
-# **Expected:** 6 requests, 3 in flight at once, no error.
+# **Expected:** 6 requests, 3 in flight at once, no error. You cannot call it
+# in a cell; the check runs it as a script would.
 
 
 # %%

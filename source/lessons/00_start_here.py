@@ -12,6 +12,19 @@
 #
 # You need some Python. You need no account, no key and no network.
 
+# %% [markdown]
+# ## How these notebooks work
+#
+# Run a cell with **Shift+Enter**, from top to bottom. `await` works directly
+# in a cell.
+#
+# Most lessons ask you to **predict** before you run. Do it: a wrong guess is
+# what you remember. Outputs are stored, so you can also read a lesson
+# without running it.
+#
+# A check prints one line. ⬜ means not started, ❌ names the mistake, and
+# ✅ says what was proven.
+
 # %%
 from workshop.model import connect
 
@@ -50,9 +63,8 @@ async for chunk in llm.astream("What is LangGraph?"):
     print(chunk.text, end="|", flush=True)
 
 # %% [markdown]
-# The loop is `async for`, because pieces come when the model sends them.
-# While your cell waits for the next piece, Python can do other work. That is
-# what this course is about.
+# The loop is `async for`: while your cell waits for the next piece, Python
+# can do other work. That is what this course is about.
 #
 # Two bars with nothing between them are pieces without text. A stream also
 # carries its role, its end and what it used.
@@ -60,7 +72,7 @@ async for chunk in llm.astream("What is LangGraph?"):
 # %% [markdown]
 # ## Evidence
 #
-# This course counts rather than claims. The practice model has a **meter**.
+# This course counts instead of claiming. The practice model has a **meter**.
 # Ask again without streaming, and read what the server counted.
 
 # %%
@@ -71,9 +83,9 @@ print(answer.text)
 print(meter)
 
 # %% [markdown]
-# One request, at most one in flight, and as many tokens as the answer has.
-# You meet these numbers again: *at most 8 in flight* is how you will know
-# that eight requests really ran together.
+# *In flight* means begun and not yet finished. *Cut off* means that the client
+# left before the end. You meet these numbers again: *at most 8 in flight* is
+# how you will know that eight requests really ran together.
 
 # %% [markdown]
 # ## The same model in a graph
@@ -95,26 +107,13 @@ graph = graph.add_edge(START, "answer").compile()
 
 # %% [markdown]
 # The node calls `ainvoke` and does not stream. You stream the graph, and the
-# tokens come out all the same.
+# tokens come out all the same. Each item is a pair: a chunk and its metadata.
 
 # %%
 question = {"messages": [("user", "Why does streaming matter?")]}
 
 async for chunk, _ in graph.astream(question, stream_mode="messages"):
     print(chunk.text, end="|", flush=True)
-
-# %% [markdown]
-# ## How these notebooks work
-#
-# Run a cell with **Shift+Enter**, from top to bottom. `await` works directly
-# in a cell.
-#
-# Most lessons ask you to **predict** before you run. Do it: a wrong guess is
-# what you remember. Outputs are stored, so you can also read a lesson
-# without running it.
-#
-# A check prints one line. ⬜ means not started, ❌ names the mistake, and
-# ✅ says what was proven.
 
 # %% [markdown]
 # ## When an answer hangs
@@ -124,8 +123,8 @@ async for chunk, _ in graph.astream(question, stream_mode="messages"):
 #
 # <details><summary>Answer</summary>
 #
-# Only your own time limit. A stalled connection looks exactly like a slow
-# one, and `ChatOpenAI` waits two minutes for the next piece.
+# Your time limit. A stalled connection looks exactly like a slow one, and
+# `ChatOpenAI` gives up only after two minutes without a piece.
 #
 # </details>
 
@@ -143,7 +142,8 @@ except TimeoutError:
 # %% [markdown]
 # Without a limit, you are the limit:
 #
-# - **■** in the toolbar interrupts the cell. Then run it again.
+# - **■** in the toolbar interrupts the cell. It ends in a long traceback with
+#   `CancelledError` or `KeyboardInterrupt`. That is normal. Run it again.
 # - **Kernel → Restart Kernel** clears everything. Run the cells again from
 #   the top.
 # - If a message says that the practice model stopped, run the cell with
@@ -190,7 +190,8 @@ await check("00.1", pieces)
 # ## Use a real model
 #
 # One variable moves every cell of this course to another server. Set it
-# before you start JupyterLab. A key that merely exists is never used.
+# before you start JupyterLab. Without it, a key in your environment is not
+# used.
 #
 # ```bash
 # # OpenAI
@@ -200,14 +201,15 @@ await check("00.1", pieces)
 # export OPENAI_BASE_URL=http://localhost:11434/v1
 # ```
 #
-# On Windows write `$env:WORKSHOP_MODEL = "openai"`. A cell that orders a
-# fault then says that it needs the practice model. Checks always use it.
+# On Windows write `$env:WORKSHOP_MODEL = "openai"`. Cells that use
+# `model.fault` then say that they need the practice model. Checks always use
+# it.
 
 # %% [markdown]
 # ## Keep
 #
 # - `async for chunk in llm.astream(...)` gives you tokens as they are made.
 # - The meter of the practice model is your evidence.
-# - Nothing limits a stalled stream unless you do: `asyncio.timeout`.
+# - A stalled stream hangs for two minutes unless you limit it.
 #
 # **Next:** [01 · Sync and async compared](01_sync_vs_async.ipynb)

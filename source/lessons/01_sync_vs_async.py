@@ -26,11 +26,12 @@ from workshop.observe import Heartbeat, Timeline
 # %% [markdown]
 # ## The restaurant
 #
-# A waiter takes an order to the kitchen. A **sync** waiter stands at the pass
+# A waiter takes an order to the kitchen. A **sync** waiter waits at its door
 # until the dish is ready. An **async** waiter serves other tables meanwhile.
 #
-# The kitchen is the model. The waiter is your program. The graph below stays
-# the same. Only the way you call it changes.
+# The kitchen is the model. The waiter is the **event loop**: the one thread
+# that runs all your `async` code, a piece at a time. `create_agent` builds a
+# graph, here with one node that calls the model.
 
 # %%
 llm = ChatOpenAI(model=model.name, stream_usage=True)
@@ -45,7 +46,7 @@ def order(table: int) -> dict:
 # ## One table, three pairs of methods
 #
 # Every sync method has an async twin with an `a` in front. The first pair
-# returns the final state.
+# returns the final state. A `Timeline` records and draws each model call.
 #
 # **Predict.** The same order, both ways. Which one takes less time?
 #
@@ -64,18 +65,18 @@ with Timeline() as async_call:
 Timeline.compare({"invoke": sync_call, "ainvoke": async_call})
 
 # %% [markdown]
-# Both bars end at the same place. The red band is the difference: while
-# `invoke` waits, nothing else in your program runs.
+# Both bars are about as long. The red band is the difference: while `invoke`
+# waits, nothing else on this event loop runs.
 #
-# The second pair streams, and `for` becomes `async for`. The third takes
-# a list.
+# The second pair streams pairs of a chunk and its metadata, and `for` becomes
+# `async for`. The third, `batch` and `abatch`, takes a list of inputs.
 #
 # **Predict.** `abatch` runs its inputs together. And the sync `batch`?
 #
 # <details><summary>Answer</summary>
 #
-# Together as well: it starts a thread for each input. Sync code can be
-# concurrent; it pays with threads.
+# Together as well, in a pool of threads. Sync code can be concurrent, up to
+# the size of the pool.
 #
 # </details>
 
@@ -96,8 +97,8 @@ print("batch: ", batch, "\nabatch:", abatch)
 # %% [markdown]
 # ## Eight tables
 #
-# The first waiter goes to the next table when he has finished with one. He
-# uses `await` like the second.
+# Two waiters, both with `await`. The first finishes with one table before he
+# goes to the next. The second takes all orders at once.
 #
 # **Predict.** How many requests are in flight at once, at most, in each?
 #
@@ -140,8 +141,8 @@ Timeline.compare({"one after another": slow, "together": quick})
 #
 # ## Try it
 #
-# Now with a sync waiter to compare. On a page without a kernel you see no
-# slider; the figure above is what it draws for eight tables.
+# Now with a sync waiter to compare. Without a kernel there is no slider; the
+# figure above shows two of the things that it draws.
 
 # %%
 import ipywidgets as widgets
@@ -162,8 +163,10 @@ async def draw() -> None:
 
 
 # %% [markdown]
-# A change cancels the drawing before it and starts another. JupyterLab may
-# deliver it in another thread, so it hands `draw` to the loop of your cells.
+# A change cancels the drawing before it and starts another, in the background.
+# JupyterLab may deliver a change in another thread, so `draw` is handed to the
+# loop of your cells.
+#
 # Move the slider, then switch to *sync*: the red band covers everything.
 
 
@@ -197,7 +200,7 @@ widgets.VBox([tables, waiter, figure])
 # <details><summary>Answer</summary>
 #
 # No. The wait for the first token still blocks, and so does each wait between
-# two tokens. One beat per token slips through.
+# two tokens. A few beats slip through.
 #
 # </details>
 
@@ -224,8 +227,8 @@ for way in async_stream, sync_stream, sync_stream_and_sleep_0:
     print(f"{verdict} longest silence {heart.longest:.2f} s {way.__name__}")
 
 # %% [markdown]
-# A web server with the second or third way serves nobody else meanwhile. In
-# `async` code, call the method with the `a`.
+# A web server that streams in the second or third way makes everybody else
+# wait. In `async` code, call the method with the `a`.
 #
 # ## One thread, and where others appear
 #
@@ -250,8 +253,8 @@ def sync_cook(state):
 
 # %% [markdown]
 # A `def` node must not block the loop, so LangGraph runs it in the loop's
-# pool of worker threads. Yours has `min(32, cores + 4)` of them. To see the
-# same everywhere, give the loop four.
+# pool of worker threads. Yours has `min(32, cores + 4)` of them. The next
+# cell gives the loop four, so that every machine shows the same.
 #
 # **Predict.** You send five orders together. How many threads serve them, and
 # how many requests are in flight, in each case?
@@ -275,12 +278,11 @@ timeline.plot(title="sync_cook: five orders, four threads")
 
 # %% [markdown]
 # So *async means multi-threaded* is wrong, and *you never rewrite your graph*
-# is wrong too: a `def` node caps you at the size of the pool.
+# is wrong too: a `def` node limits you to the size of the pool.
 #
-# ## The words of the mistakes
+# ## What the errors say
 #
-# Four confusions, with the exact message that Python has for each. You will
-# see them again.
+# Four confusions, with the exact message of each. You will see them again.
 
 
 # %%
@@ -308,8 +310,9 @@ for mistake in for_astream, async_for_stream, await_astream, await_invoke:
         print(f"{mistake.__name__}: {error}")
 
 # %% [markdown]
-# The fifth is silent. Without `await` you get a coroutine, and nothing is
-# sent.
+# The fifth raises nothing. Without `await` you get a **coroutine**, which is
+# what an `async def` function returns when you call it. Python warns later,
+# often under another cell.
 #
 # **Predict.** `asyncio.run` starts a coroutine from a script. Does it work in
 # a cell?
@@ -322,13 +325,14 @@ for mistake in for_astream, async_for_stream, await_astream, await_invoke:
 # </details>
 
 # %% tags=["raises-exception"]
-forgotten = agent.ainvoke(order(1))
-print(type(forgotten).__name__)
+with model.meter() as meter:
+    forgotten = agent.ainvoke(order(1))
+print(type(forgotten).__name__, "and", meter)
 asyncio.run(forgotten)
 
 # %% [markdown]
-# `nest-asyncio` patches asyncio so that `asyncio.run` works inside a running
-# loop. Here it does, in a script of its own.
+# You will meet the advice to use `nest-asyncio`. It patches asyncio so that
+# `asyncio.run` works inside a running loop. Here it does, in its own script.
 #
 # **Predict.** The fast dish starts first and takes 0.1 s. Which is served
 # first?
@@ -352,12 +356,12 @@ async def serve(dish, seconds):
 async def main():
     await asyncio.gather(serve("fast", 0.1), serve("slow", 0.5))
 asyncio.run(main())"""
-print(subprocess.check_output([sys.executable, "-c", script], text=True))
+print(subprocess.check_output([sys.executable, "-c", script]).decode())
 
 # %% [markdown]
 # That is its price: tasks wait for each other, and some programs hang. You
-# hardly need it. In a cell, `await`. In a sync function, use a thread:
-# `ThreadPoolExecutor(1).submit(asyncio.run, main()).result()`.
+# hardly need it. In a cell, `await`. In a script, call `asyncio.run` once: the
+# last task of the lab is about that.
 #
 # ## Check yourself
 #

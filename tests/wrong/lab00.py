@@ -39,3 +39,21 @@ async def prints_instead(llm, question):
 @wrong("00.1", "it returned a str, not a list of pieces")
 async def joins_the_pieces(llm, question):
     return "".join([chunk.text async for chunk in llm.astream(question)])
+
+
+@wrong("00.1", "only 1 piece came back: is `return` inside the loop?")
+async def returns_the_first(llm, question):
+    async for chunk in llm.astream(question):
+        if chunk.text:
+            return [chunk.text]
+
+
+@wrong("00.1", "the pieces together are not the reply")
+async def splits_the_whole_reply(llm, question):
+    return (await llm.ainvoke(question)).text.split(" ")
+
+
+@wrong("00.1", "the pieces together are not the reply")
+async def asks_something_else(llm, question):
+    stream = llm.astream("What is LangGraph?")
+    return [chunk.text async for chunk in stream if chunk.text]

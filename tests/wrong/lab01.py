@@ -190,6 +190,16 @@ async def yields_the_texts(graph, questions):
 
 
 @right("01.1")
+async def joins_the_tokens(graph, questions):
+    async def answer(question):
+        order = {"messages": [("user", question)]}
+        stream = graph.astream(order, stream_mode="messages")
+        return "".join([chunk.text async for chunk, _ in stream])
+
+    return await asyncio.gather(*map(answer, questions))
+
+
+@right("01.1")
 async def awaits_tasks_later(graph, questions):
     tasks = [asyncio.create_task(answer(graph, q)) for q in questions]
     return [await task for task in tasks]
@@ -404,7 +414,7 @@ def lets_only_ten_through(llm):
 
 @wrong(
     "01.3",
-    "it did not finish within 10 s: it still waits at `with turn:`",
+    "it did not finish within 20 s: it still waits at `with turn:`",
 )
 def holds_a_thread_lock(llm):
     turn = threading.Lock()
@@ -564,6 +574,28 @@ def returns_one_flat_list(graph, batches):
     async def service():
         lists = [await answer_all(graph, batch) for batch in batches]
         return [text for texts in lists for text in texts]
+
+    return asyncio.run(service())
+
+
+@wrong("01.4", "a batch came back as None: does `answer_all` return?")
+def has_not_done_task_1(graph, batches):
+    async def answer_all(graph, batch):
+        pass
+
+    async def service():
+        return [await answer_all(graph, batch) for batch in batches]
+
+    return asyncio.run(service())
+
+
+@wrong("01.4", "the list holds calls that nobody awaited")
+def does_not_await_the_batches(graph, batches):
+    async def answer_all(graph, batch):
+        return await graph.abatch(batch)
+
+    async def service():
+        return [answer_all(graph, batch) for batch in batches]
 
     return asyncio.run(service())
 

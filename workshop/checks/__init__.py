@@ -38,7 +38,7 @@ from workshop.checks.bench import (
 )
 from workshop.model import WorkshopError
 
-LIMIT = 10  # seconds for a judge and the answer together
+LIMIT = 20  # seconds for a judge and the answer together
 
 Judge = Callable[[Any], Awaitable[str]]
 Verdict = tuple[str, str]  # the mark and the sentence
@@ -67,7 +67,7 @@ async def verdict(task: str, answer: object) -> Verdict:
     """What ``check`` prints, as (mark, sentence)."""
     judge = _judge_of(task)
     if judge is None:
-        return "❌", "no such task: its number is in the heading"
+        return "❌", "no such task: its number is in the cell of the check"
     if _unfinished(answer):
         return "⬜", "not started: replace the ..., run that cell, then check"
     if inspect.iscoroutine(answer):

@@ -133,7 +133,7 @@ def expect(value: Any, kind: type[T], words: str) -> T:
         raise Wrong(f"it returned None, not {words}: is a `return` missing?")
     if inspect.iscoroutine(value):
         value.close()
-    found = type(value).__name__.replace("_", " ")
+    found = type(value).__name__.replace("_", " ").strip()
     article = "an" if found[0] in "aeiouAEIOU" else "a"
     raise Wrong(f"it returned {article} {found}, not {words}")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from workshop.checks.bench import Wrong, expect, kitchen, result
 
-QUESTION = "What is LangGraph?"
+QUESTION = "Why does streaming matter?"
 
 
 async def streams_pieces(
@@ -24,8 +24,10 @@ async def streams_pieces(
     place.must_be_used(meter, "llm")
     if lines := [line for line in place.blocking if line]:
         raise Wrong(f"`{lines[0]}` blocks the event loop")
-    if len(pieces) == 1:
+    if pieces == [reply]:
         raise Wrong("the reply came in 1 piece: nothing was streamed")
+    if len(pieces) == 1:
+        raise Wrong("only 1 piece came back: is `return` inside the loop?")
     if "" in pieces:
         raise Wrong("some pieces are empty: keep those that have text")
     if "".join(pieces) != reply:
