@@ -22,7 +22,7 @@ import pytest
 
 from tools.build import ROOT, cells_of
 
-AT_ONCE = 8
+AT_ONCE = 5
 CHECK = re.compile(r'^await check\("(\d\d\.\d)", (\w+)\)$', re.MULTILINE)
 SOLUTION = re.compile(
     r"<summary>Solution</summary>\s+```python\n(.*?)```", re.DOTALL

@@ -200,7 +200,7 @@ async def _stalled(
     """Let the model stall after three tokens; return how many were kept."""
     place.model.fault("stall", after_tokens=3)
     try:
-        text = await asyncio.wait_for(answer(*given.values(), 0.6), PATIENCE)
+        text = await asyncio.wait_for(answer(*given.values(), 1.5), PATIENCE)
     except TimeoutError:
         raise Wrong(
             "it waits as long as a stalled model does: the clock is read "
