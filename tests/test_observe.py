@@ -538,7 +538,7 @@ def test_pictures_of_all_sizes():
         "%s",
     ],
 )
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_pictures_of_any_text(text):
     ink(drawn([finished(0, 1, label=text)]).png(text * 9))
 
