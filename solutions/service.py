@@ -1,0 +1,774 @@
+"""A chat service that streams an agent's answers, resumes and stops.
+
+    uvicorn service:app --app-dir solutions --workers 2
+
+It is the end of lesson 05. Give `agent_with` an agent of your own and keep
+the rest. The parts, from top to bottom:
+
+Settings   what the environment says
+Journal    every event of every run in one SQLite file, shared by the workers
+Run        one answer under way in this worker, and who reads it
+Service    starts, follows and stops runs, and cleans up behind them
+app        the HTTP routes
+
+A run is a task of its own. Readers come and go; each gets the events after
+the last one that it has seen. When all have left, the run goes on for
+RESUME_GRACE seconds and is then cancelled at the model.
+
+There is no log-in: who knows the id of a thread can read it. Put your own in
+front, and a limit on the size of requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import os
+import sqlite3
+import time
+import traceback
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import (
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    closing,
+)
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+from uuid import uuid4
+
+import openai
+from fastapi import FastAPI, Header, HTTPException, Request
+from fastapi import Path as InPath
+from fastapi.responses import (
+    FileResponse,
+    HTMLResponse,
+    Response,
+    StreamingResponse,
+)
+from fastapi.sse import format_sse_event
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
+from langchain_openai import ChatOpenAI
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.graph.state import CompiledStateGraph
+from pydantic import BaseModel, Field
+
+TICK = 0.1  # seconds between two looks at the journal
+PING = 15  # seconds of silence after which a comment keeps a stream open
+KEEP = 3600  # seconds that the events of an ended run are kept
+GAP = 1_000_000  # more events than any worker can lose by dying
+FINAL = ("done", "error")
+
+log = logging.getLogger("service")
+
+
+def agent_with(
+    llm: ChatOpenAI, memory: BaseCheckpointSaver
+) -> CompiledStateGraph:
+    """Your agent goes here. It is compiled once, for the worker's life."""
+
+    async def price(dish: str) -> dict[str, Any]:
+        """Look up the price of a dish."""
+        return {"dish": dish, "euros": 9}
+
+    return create_agent(llm, tools=[price], checkpointer=memory)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says; all times in seconds."""
+
+    model: str = "gpt-4o"
+    database: str = "service.db"
+    max_runs: int = 50  # in one worker
+    first_token_timeout: float = 30
+    run_timeout: float = 300
+    resume_grace: float = 5
+    worker_lease: float = 10  # a worker silent for so long counts as dead
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """Read MODEL_NAME, SERVICE_DB, MAX_RUNS and the others.
+
+        Raises ValueError if a number is none, or too small.
+        """
+
+        def number(name: str, default: float, least: float) -> float:
+            value = float(os.environ.get(name, default))
+            if not least <= value < math.inf:
+                raise ValueError(f"{name} must be a number from {least} on")
+            return value
+
+        return cls(
+            os.environ.get("MODEL_NAME", cls.model),
+            os.environ.get("SERVICE_DB", cls.database),
+            int(number("MAX_RUNS", cls.max_runs, 1)),
+            number("FIRST_TOKEN_TIMEOUT", cls.first_token_timeout, 0.1),
+            number("RUN_TIMEOUT", cls.run_timeout, 0.1),
+            number("RESUME_GRACE", cls.resume_grace, 0),
+            number("WORKER_LEASE", cls.worker_lease, 2),
+        )
+
+
+class Event(NamedTuple):
+    """One server-sent event; `data` is JSON, `number` counts from 1."""
+
+    number: int
+    name: str
+    data: str
+
+    def encode(self) -> bytes:
+        return format_sse_event(
+            event=self.name, data_str=self.data, id=str(self.number)
+        )
+
+
+class Busy(Exception):
+    """A run is under way on this thread."""
+
+
+class Journal:
+    """Runs and their events in an SQLite file that all workers share.
+
+    Each method is one transaction. Call one at a time.
+    """
+
+    TABLES = """
+        PRAGMA journal_mode = WAL;
+        PRAGMA synchronous = NORMAL;
+        CREATE TABLE IF NOT EXISTS runs (
+            id TEXT PRIMARY KEY,
+            thread TEXT NOT NULL,
+            worker TEXT NOT NULL,
+            open INTEGER NOT NULL DEFAULT 1,
+            stop INTEGER NOT NULL DEFAULT 0,
+            alive REAL NOT NULL,  -- when its worker last said so
+            read REAL NOT NULL    -- when another worker last read it
+        );
+        CREATE UNIQUE INDEX IF NOT EXISTS one_open_run_a_thread
+            ON runs (thread) WHERE open;
+        CREATE TABLE IF NOT EXISTS events (
+            run TEXT, number INTEGER, name TEXT, data TEXT,
+            PRIMARY KEY (run, number)
+        ) WITHOUT ROWID;
+    """
+
+    def __init__(self, path: str, worker: str) -> None:
+        self.worker = worker
+        self.db = sqlite3.connect(path, timeout=10, check_same_thread=False)
+        self.db.executescript(self.TABLES)
+
+    def close(self) -> None:
+        self.db.close()
+
+    def open(self, run: str, thread: str) -> None:
+        """Raises Busy unless this is the only open run of its thread."""
+        now = time.time()
+        try:
+            with self.db:
+                self.db.execute(
+                    "INSERT INTO runs (id, thread, worker, alive, read) "
+                    "VALUES (?, ?, ?, ?, ?)",
+                    (run, thread, self.worker, now, now),
+                )
+        except sqlite3.IntegrityError:
+            raise Busy from None
+
+    def add(self, events: Iterable[tuple[str, Event]]) -> None:
+        with self.db:
+            self._add(events)
+
+    def _add(self, events: Iterable[tuple[str, Event]]) -> None:
+        self.db.executemany(
+            "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?)",
+            [(run, *event) for run, event in events],
+        )
+
+    def end(self, run: str, events: Iterable[Event]) -> None:
+        """Add the last events, unless another worker took the run over."""
+        with self.db:
+            ours = self.db.execute(
+                "UPDATE runs SET open = 0 WHERE id = ? AND worker = ?",
+                (run, self.worker),
+            )
+            if ours.rowcount:
+                self._add((run, event) for event in events)
+
+    def after(self, run: str, number: int) -> list[Event]:
+        rows = self.db.execute(
+            "SELECT number, name, data FROM events "
+            "WHERE run = ? AND number > ? ORDER BY number",
+            (run, number),
+        )
+        return [Event(*row) for row in rows]
+
+    def read(self, run: str, number: int) -> tuple[list[Event], bool]:
+        """The events after that number, and whether there can be more.
+
+        The worker of the run learns that somebody reads it.
+        """
+        with self.db:
+            more = self.db.execute(
+                "UPDATE runs SET read = ? WHERE id = ? AND open",
+                (time.time(), run),
+            )
+            return self.after(run, number), bool(more.rowcount)
+
+    def ask_to_stop(self, run: str) -> bool | None:
+        """Whether it is still open; None if there is no such run."""
+        with self.db:
+            self.db.execute("UPDATE runs SET stop = 1 WHERE id = ?", (run,))
+        return self.is_open(run)
+
+    def is_open(self, run: str) -> bool | None:
+        row = self.db.execute(
+            "SELECT open FROM runs WHERE id = ?", (run,)
+        ).fetchone()
+        return None if row is None else bool(row[0])
+
+    def open_run(self, thread: str) -> str | None:
+        row = self.db.execute(
+            "SELECT id FROM runs WHERE thread = ? AND open", (thread,)
+        ).fetchone()
+        return row and row[0]
+
+    def ours(self) -> dict[str, tuple[bool, float]]:
+        """The open runs of this worker: (asked to stop, last read)."""
+        rows = self.db.execute(
+            "SELECT id, stop, read FROM runs WHERE worker = ? AND open",
+            (self.worker,),
+        )
+        return {run: (bool(stop), read) for run, stop, read in rows}
+
+    def take_over(self, lease: float) -> list[tuple[str, str]]:
+        """Say that this worker lives, and adopt the runs of dead ones."""
+        now = time.time()
+        with self.db:
+            self.db.execute(
+                "UPDATE runs SET alive = ? WHERE worker = ? AND open",
+                (now, self.worker),
+            )
+            rows = self.db.execute(
+                "UPDATE runs SET worker = ?, alive = ? "
+                "WHERE open AND alive < ? RETURNING id, thread",
+                (self.worker, now, now - lease),
+            )
+            return rows.fetchall()
+
+    def forget(self, age: float) -> None:
+        """Delete ended runs that are older than so many seconds."""
+        with self.db:
+            self.db.execute(
+                "DELETE FROM events WHERE run IN "
+                "(SELECT id FROM runs WHERE NOT open AND alive < ?)",
+                (time.time() - age,),
+            )
+            self.db.execute(
+                "DELETE FROM runs WHERE NOT open AND alive < ?",
+                (time.time() - age,),
+            )
+
+
+@dataclass
+class Run:
+    """One answer under way in this worker."""
+
+    thread: str
+    grace: float
+    id: str = field(default_factory=lambda: uuid4().hex)
+    events: list[Event] = field(default_factory=list)
+    kept: int = 0  # how many events the journal has
+    readers: int = 0
+    left: float = math.inf  # when the last reader left
+    spoke: float = field(default_factory=time.monotonic)
+    why: str = ""  # it was cancelled, or "ended"
+    refused: HTTPException | None = None  # it failed before the first token
+    task: asyncio.Task[None] | None = None
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def emit(self, name: str, /, **data: Any) -> None:
+        self.events.append(self.next(name, **data))
+        if name != "start":
+            self.begun.set()
+        self.wake()
+
+    def next(self, name: str, /, **data: Any) -> Event:
+        # In ASCII: some clients take U+2028 for the end of a line.
+        return Event(len(self.events) + 1, name, json.dumps(data))
+
+    def wake(self) -> None:
+        self.spoke = time.monotonic()
+        self.changed.set()
+        self.changed.clear()
+
+    def cancel(self, why: str) -> None:
+        """Cancel it at the model, once: for a second time is too late."""
+        if not self.why and self.task is not None:
+            self.why = why
+            self.task.cancel()
+
+    def attach(self) -> None:
+        self.readers += 1
+        self.left = math.inf
+
+    def detach(self) -> None:
+        self.readers -= 1
+        if not self.readers:
+            self.left = time.monotonic()
+            if not self.grace:
+                self.cancel("left")
+
+    async def follow(self, number: int) -> AsyncIterator[bytes]:
+        """Yield the events after that number; what is late comes at once."""
+        number = min(number, len(self.events))
+        while True:
+            batch = self.events[number:]
+            yield b"".join(map(Event.encode, batch)) or b": ping\n\n"
+            number += len(batch)
+            if batch and batch[-1].name in FINAL:
+                return
+            if number >= len(self.events):
+                await self.changed.wait()
+
+
+def text_of(events: Iterable[Event]) -> str:
+    """The answer as a reader of these events sees it."""
+    text = ""
+    for event in events:
+        if event.name == "token":
+            text += json.loads(event.data)["text"]
+        elif event.name == "restart":
+            text = ""
+    return text
+
+
+class Service:
+    """The runs of one worker."""
+
+    def __init__(
+        self, settings: Settings, agent: CompiledStateGraph, journal: Journal
+    ) -> None:
+        self.settings = settings
+        self.agent = agent
+        self.journal = journal
+        self.runs: dict[str, Run] = {}
+        self.seconds = 1.0  # how long a run takes, of late
+        self.journal_thread = ThreadPoolExecutor(1, "journal")
+
+    async def ask(self, method: Callable[..., Any], *args: Any) -> Any:
+        """Call a method of the journal in its thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.journal_thread, method, *args)
+
+    async def start(self, thread: str, message: str) -> Run:
+        """Start a run, or raise the HTTPException that says why not."""
+        limit = self.settings.max_runs
+        if len(self.runs) >= limit:
+            wait = math.ceil(self.seconds / limit)
+            raise refusal(503, f"{limit} runs are under way", wait)
+        run = Run(thread, self.settings.resume_grace)
+        self.runs[run.id] = run
+        try:
+            await self.ask(self.journal.open, run.id, thread)
+        except BaseException as error:
+            del self.runs[run.id]
+            if isinstance(error, Busy):
+                raise refusal(
+                    409, "a run is under way on this thread"
+                ) from None
+            raise
+        run.emit("start", run=run.id, thread=thread)
+        run.task = asyncio.create_task(self._answer(run, message))
+        return run
+
+    async def _answer(self, run: Run, message: str) -> None:
+        """One run, from its question to its last event."""
+        began = time.monotonic()
+        name, details = "done", {"outcome": "complete"}
+        try:
+            await self._stream(run, message)
+        except asyncio.CancelledError:
+            details = {"outcome": "stopped"}
+            if run.why not in ("stopped", "left"):
+                name, details = "error", INTERRUPTED
+        except Exception as error:
+            refused = refusal_for(error)
+            late = refused.status_code == 504
+            code = "timeout" if late else "model_error"
+            name, details = "error", {"code": code, "message": refused.detail}
+            if not run.begun.is_set():
+                run.refused = refused
+        why, run.why = run.why, "ended"  # from here on nothing cancels it
+        tokens = sum(event.name == "token" for event in run.events)
+        if name == "done":
+            details["tokens"] = tokens
+        try:
+            if details.get("outcome") != "complete":
+                await self._settle(run.thread, run.id, run.events)
+            last = [*run.events[run.kept :], run.next(name, **details)]
+            await self.ask(self.journal.end, run.id, last)
+        finally:
+            del self.runs[run.id]
+            run.emit(name, **details)
+            seconds = time.monotonic() - began
+            self.seconds += (seconds - self.seconds) / 10
+            about = {"run": run.id, "end": name, "why": why, "tokens": tokens}
+            log.info(json.dumps(about | {"seconds": round(seconds, 3)}))
+
+    async def _stream(self, run: Run, message: str) -> None:
+        """Turn what the agent streams into events."""
+        given: Any = {"messages": [HumanMessage(message, id=run.id)]}
+        config: Any = {"configurable": {"thread_id": run.thread}}
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self.settings.first_token_timeout) as limit:
+            while True:
+                stream = self.agent.astream(
+                    given, config, stream_mode="messages"
+                )
+                try:
+                    async with aclosing(stream):
+                        async for part, _ in stream:
+                            if part.type != "AIMessageChunk":
+                                continue
+                            if not run.begun.is_set():
+                                limit.reschedule(
+                                    loop.time() + self.settings.run_timeout
+                                )
+                            for call in part.tool_call_chunks:
+                                if call["name"]:
+                                    run.emit("tool", name=call["name"])
+                            if text := part.text:
+                                run.emit("token", text=text)
+                    return
+                except openai.APIConnectionError:
+                    if given is None or not run.begun.is_set():
+                        raise
+                    given = None  # go on from the last checkpoint, once
+                    run.emit("restart")
+
+    async def _settle(
+        self, thread: str, run: str, events: Iterable[Event]
+    ) -> None:
+        """Let the thread remember what its user saw of a broken answer.
+
+        Nothing seen: the question is forgotten as well, to be asked again.
+        """
+        config: Any = {"configurable": {"thread_id": thread}}
+        state = await self.agent.aget_state(config)
+        messages = state.values.get("messages", [])
+        ids = [message.id for message in messages]
+        if run not in ids:
+            return
+        text = text_of(events)
+        start = ids.index(run) + bool(text)
+        change: list[Any] = [RemoveMessage(id) for id in ids[start:]]
+        if text:
+            change.append(AIMessage(text))
+        await self.agent.aupdate_state(
+            config, {"messages": change}, as_node="model"
+        )
+
+    async def follow(self, run: str, number: int) -> AsyncIterator[bytes]:
+        """Yield the events of a run of another worker, or of an ended one."""
+        spoke = time.monotonic()
+        while True:
+            events, more = await self.ask(self.journal.read, run, number)
+            if events:
+                yield b"".join(map(Event.encode, events))
+                number = events[-1].number
+                spoke = time.monotonic()
+            if not more:
+                return
+            if time.monotonic() - spoke > PING:
+                yield b": ping\n\n"
+                spoke = time.monotonic()
+            await asyncio.sleep(TICK)
+
+    async def stop(self, run: str) -> None:
+        """Stop a run of any worker and wait until it has ended.
+
+        Raises the HTTPException 404 if there is no such run.
+        """
+        if run in self.runs:
+            self.runs[run].cancel("stopped")
+        elif await self.ask(self.journal.ask_to_stop, run) is None:
+            raise refusal(404, "no such run")
+        while await self.ask(self.journal.is_open, run):  # noqa: ASYNC110
+            await asyncio.sleep(TICK)
+
+    async def tend(self) -> None:
+        """Keep the journal, as long as the worker lives."""
+        ticks = 0
+        while True:
+            try:
+                await self._tick(ticks)
+            except Exception:  # such as a locked database: go on next time
+                log.exception("the journal")
+            ticks += 1
+            await asyncio.sleep(TICK)
+
+    async def _tick(self, ticks: int) -> None:
+        if ticks % 10 == 0:
+            lease = self.settings.worker_lease
+            for run, thread in await self.ask(self.journal.take_over, lease):
+                await self._bury(run, thread)
+        if ticks % 600 == 0:
+            await self.ask(self.journal.forget, KEEP)
+        if not self.runs:
+            return
+        runs = list(self.runs.values())
+        fresh = [
+            (run.id, event) for run in runs for event in run.events[run.kept :]
+        ]
+        counts = [len(run.events) for run in runs]
+        await self.ask(self.journal.add, fresh)
+        for run, count in zip(runs, counts, strict=True):
+            run.kept = count
+        ours = await self.ask(self.journal.ours)
+        now = time.monotonic()
+        for run in runs:
+            stop, read = ours.get(run.id, (True, 0.0))
+            away = min(now - run.left, time.time() - read)
+            if stop:
+                run.cancel("stopped")
+            elif not run.readers and away > run.grace:
+                run.cancel("left")
+            elif now - run.spoke > PING:
+                run.wake()
+
+    async def _bury(self, run: str, thread: str) -> None:
+        """End a run whose worker died."""
+        events = await self.ask(self.journal.after, run, 0)
+        await self._settle(thread, run, events)
+        # Its readers may have seen events that it had not written down yet.
+        number = GAP + (events[-1].number if events else 0)
+        last = Event(number, "error", json.dumps(INTERRUPTED))
+        await self.ask(self.journal.end, run, [last])
+
+    async def shut_down(self) -> None:
+        """End what is under way; its readers are told to ask again."""
+        runs = list(self.runs.values())
+        for run in runs:
+            run.cancel("shutdown")
+        await asyncio.gather(*(run.task for run in runs if run.task))
+
+
+INTERRUPTED = {
+    "code": "interrupted",
+    "message": "The service restarted in mid-answer. Ask again.",
+}
+
+
+def refusal(status: int, why: str, wait: float | None = None) -> HTTPException:
+    """An honest status; `wait` is in seconds, for Retry-After."""
+    headers = None if wait is None else {"Retry-After": str(wait)}
+    return HTTPException(status, why, headers)
+
+
+def refusal_for(error: Exception) -> HTTPException:
+    """The status for what a run raised, without a word of its message."""
+    kind = type(error).__name__
+    match error:
+        case openai.RateLimitError():
+            wait = error.response.headers.get("retry-after", "1")
+            return refusal(429, "the model is asked too often", wait)
+        case TimeoutError() | openai.APITimeoutError():
+            return refusal(504, "the model took too long")
+        case openai.APIError():
+            return refusal(502, f"the model failed ({kind})")
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    about = {"bug": kind, "file": where.filename, "line": where.lineno}
+    log.error(json.dumps(about))
+    return refusal(502, f"the agent failed ({kind})")
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """One client, one agent, one memory, one journal for each worker."""
+    settings = Settings.from_environment()
+    if not log.hasHandlers():
+        log.addHandler(logging.StreamHandler())
+        log.setLevel(logging.INFO)
+    async with AsyncExitStack() as stack:
+        llm = ChatOpenAI(
+            model=settings.model,
+            # The run has time limits of its own. On Python 3.11 this one can
+            # also swallow a cancellation.
+            stream_chunk_timeout=None,
+            http_async_client=await stack.enter_async_context(
+                openai.DefaultAsyncHttpxClient()
+            ),
+        )
+        memory = await stack.enter_async_context(
+            AsyncSqliteSaver.from_conn_string(settings.database)
+        )
+        await memory.setup()
+        journal = stack.enter_context(
+            closing(Journal(settings.database, uuid4().hex))
+        )
+        service = Service(settings, agent_with(llm, memory), journal)
+        stack.enter_context(service.journal_thread)
+        app.state.service = service
+        tending = asyncio.create_task(service.tend())
+        yield
+        await service.shut_down()
+        tending.cancel()
+        await asyncio.wait([tending])
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events, encoded. FastAPI's own EventSourceResponse takes
+    only generators, and has sent 200 before their first line runs."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterator[bytes], run: str) -> None:
+        headers = {
+            "Cache-Control": "no-cache",
+            "X-Accel-Buffering": "no",
+            "X-Run-Id": run,
+        }
+        super().__init__(events, headers=headers)
+
+
+class RunStream(EventStream):
+    """Streams a run to one reader, and notes when that reader has left."""
+
+    def __init__(self, run: Run, number: int) -> None:
+        super().__init__(run.follow(number), run.id)
+        self.run = run
+        run.attach()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.run.detach()
+
+
+PAGE = Path(__file__).with_name("chat.html")
+PAGE_POLICY = (
+    "default-src 'none'; connect-src 'self'; "
+    "script-src 'unsafe-inline'; style-src 'unsafe-inline'"
+)
+
+Name = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Last = Annotated[int, Header(alias="Last-Event-ID", ge=0, le=10**9)]
+
+
+class Question(BaseModel):
+    """What a user asks."""
+
+    message: str = Field(min_length=1, max_length=8000)
+
+
+class Refusal(BaseModel):
+    """Why there is no answer."""
+
+    detail: str
+
+
+def may_refuse(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Refusal} for status in statuses}
+
+
+app = FastAPI(title="Chat service", lifespan=lifespan)
+
+
+@app.post(
+    "/threads/{thread}/runs",
+    response_class=EventStream,
+    responses=may_refuse(409, 429, 502, 503, 504),
+)
+async def start_run(
+    thread: Name, question: Question, request: Request
+) -> Response:
+    """Ask on a thread. The answer comes as events, from the first token on."""
+    run = await request.app.state.service.start(thread, question.message)
+    run.attach()
+    try:
+        await first_of(run.begun.wait(), hung_up(request))
+        if run.refused:
+            raise run.refused
+        return RunStream(run, 0)
+    finally:
+        run.detach()
+
+
+@app.get(
+    "/runs/{run}",
+    response_class=EventStream,
+    responses=may_refuse(404) | {204: {"description": "There is no more."}},
+)
+async def follow_run(run: Name, request: Request, last: Last = 0) -> Response:
+    """Come back to a run, and get what follows the event seen last."""
+    service = request.app.state.service
+    if run in service.runs:
+        return RunStream(service.runs[run], last)
+    is_open = await service.ask(service.journal.is_open, run)
+    if is_open is None:
+        raise refusal(404, "no such run")
+    if not is_open and not await service.ask(service.journal.after, run, last):
+        return Response(status_code=204)  # an EventSource stops asking
+    return EventStream(service.follow(run, last), run)
+
+
+@app.delete("/runs/{run}", status_code=204, responses=may_refuse(404))
+async def stop_run(run: Name, request: Request) -> None:
+    """Stop a run at the model. What its user saw stays in the thread."""
+    await request.app.state.service.stop(run)
+
+
+@app.get("/threads/{thread}")
+async def read_thread(thread: Name, request: Request) -> dict[str, Any]:
+    """What was said on a thread, and the run that is under way on it."""
+    service = request.app.state.service
+    run = await service.ask(service.journal.open_run, thread)
+    state = await service.agent.aget_state(
+        {"configurable": {"thread_id": thread}}
+    )
+    roles = {"human": "user", "ai": "assistant"}
+    messages = [
+        {"role": roles[message.type], "text": message.text}
+        for message in state.values.get("messages", [])
+        if message.type in roles and message.text
+    ]
+    return {"messages": messages, "run": run}
+
+
+@app.get("/health")
+async def health(request: Request) -> dict[str, Any]:
+    """Whether this worker lives, and how busy it is."""
+    service = request.app.state.service
+    limit = service.settings.max_runs
+    return {"status": "ok", "runs": len(service.runs), "limit": limit}
+
+
+@app.get("/", response_class=HTMLResponse)
+async def page() -> Response:
+    """The chat page."""
+    return FileResponse(PAGE, headers={"Content-Security-Policy": PAGE_POLICY})
+
+
+async def first_of(*waits: Coroutine[Any, Any, Any]) -> None:
+    """Wait until one of them has ended, and cancel the others."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def hung_up(request: Request) -> None:
+    """Wait until the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,170 @@
+"""The finished service, run for tests, and a client that reads its events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx2
+
+from tools.build import ROOT
+from workshop.model import Model
+
+SOLUTIONS = ROOT / "solutions"
+
+
+class Event(NamedTuple):
+    number: int
+    name: str
+    data: dict[str, Any]
+
+
+async def events_of(response: httpx2.Response) -> AsyncIterator[Event]:
+    """Read server-sent events one by one, as a browser would."""
+    rest = b""
+    async for piece in response.aiter_bytes():
+        *blocks, rest = (rest + piece).split(b"\n\n")
+        for block in blocks:
+            lines = block.decode().split("\n")
+            fields = dict(line.split(": ", 1) for line in lines)
+            if "data" in fields:  # no ping
+                number, data = int(fields["id"]), json.loads(fields["data"])
+                yield Event(number, fields["event"], data)
+    assert not rest, "an event was cut"
+
+
+def text_of(events: list[Event]) -> str:
+    """What a page shows in the end."""
+    text = ""
+    for event in events:
+        if event.name == "token":
+            text += event.data["text"]
+        elif event.name == "restart":
+            text = ""
+    return text
+
+
+class Client(httpx2.AsyncClient):
+    """Speaks the service's protocol."""
+
+    @asynccontextmanager
+    async def asking(
+        self, message: str, thread: str = "t"
+    ) -> AsyncIterator[httpx2.Response]:
+        path = f"/threads/{thread}/runs"
+        body = {"message": message}
+        async with self.stream("POST", path, json=body) as response:
+            yield response
+
+    async def ask(self, message: str, thread: str = "t") -> list[Event]:
+        """The whole answer, or an AssertionError with the status."""
+        async with self.asking(message, thread) as response:
+            if response.status_code != 200:
+                await response.aread()
+            assert response.status_code == 200, response.text
+            return [event async for event in events_of(response)]
+
+    async def ask_and_leave(
+        self, message: str, after: int, thread: str = "t"
+    ) -> tuple[str, list[Event]]:
+        """Hang up after so many events; return the run and the events."""
+        seen = []
+        async with self.asking(message, thread) as response:
+            assert response.status_code == 200
+            async for event in events_of(response):
+                seen.append(event)
+                if len(seen) == after:
+                    break
+        return response.headers["X-Run-Id"], seen
+
+    async def resume(self, run: str, last: int) -> list[Event]:
+        headers = {"Last-Event-ID": str(last)}
+        async with self.stream(
+            "GET", f"/runs/{run}", headers=headers
+        ) as response:
+            assert response.status_code == 200
+            return [event async for event in events_of(response)]
+
+    async def said(self, thread: str = "t") -> list[str]:
+        """What the thread remembers, questions and answers in turn."""
+        thread = (await self.get(f"/threads/{thread}")).json()
+        return [message["text"] for message in thread["messages"]]
+
+
+class Process:
+    """The service as it is run for users: uvicorn and its workers."""
+
+    def __init__(self, model: Model, folder: Path, **settings: object) -> None:
+        environment = {
+            "OPENAI_BASE_URL": model.base_url,
+            "OPENAI_API_KEY": model.key,
+            "SERVICE_DB": str(folder / "service.db"),
+        }
+        environment |= {name: str(value) for name, value in settings.items()}
+        self.environment = os.environ | environment
+        self.log = folder / "service.log"
+        self.url = ""
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, workers: int = 1, port: int = 0) -> str:
+        """Start it and return its address, when every worker is up."""
+        command = [sys.executable, "-m", "uvicorn", "service:app"]
+        command += ["--app-dir", str(SOLUTIONS), "--workers", str(workers)]
+        command += ["--port", str(port), "--timeout-graceful-shutdown", "1"]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        up = "Application startup complete"
+        while self.process.poll() is None:
+            said = self.said()
+            address = re.search(r"running on (http://[\d.:]+)", said)
+            if address and said.count(up) == workers:
+                self.url = address[1]
+                return self.url
+            time.sleep(0.05)
+        raise AssertionError(self.said())
+
+    def said(self) -> str:
+        return self.log.read_text("utf-8")
+
+    def stop(self, how: int = signal.SIGTERM) -> None:
+        """Send all its processes a signal, and wait."""
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, how)
+            self.process.wait(20)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until it comes true, 20 s at most."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not come true within 20 s")
+
+
+@contextmanager
+def running(
+    model: Model, folder: Path, workers: int = 1, **settings: object
+) -> Iterator[Process]:
+    process = Process(model, folder, **settings)
+    try:
+        process.start(workers)
+        yield process
+    finally:
+        process.stop(signal.SIGKILL)

@@ -1,0 +1,502 @@
+"""What the lessons promise of the finished service, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.service import SOLUTIONS, Client, events_of, running, text_of, until
+from workshop.model import Meter, Model, practice_model
+from workshop.serve import serve
+
+sys.path.insert(0, str(SOLUTIONS))
+import service
+
+PRICE = "What is the price of the soup?"
+LONG = "Write 60 words"
+
+
+class Place:
+    """A service on the test's own loop, its model and a client."""
+
+    def __init__(self, model: Model, client: Client) -> None:
+        self.model = model
+        self.client = client
+
+    @property
+    def service(self) -> service.Service:
+        return service.app.state.service
+
+    async def idle(self) -> None:
+        await until(lambda: not self.service.runs)
+
+
+@asynccontextmanager
+async def place(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, **settings: object
+) -> AsyncIterator[Place]:
+    model = practice_model()
+    model.pace(ttft=0.1, per_token=0.03)
+    monkeypatch.setenv("OPENAI_BASE_URL", model.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", model.key)
+    monkeypatch.setenv("SERVICE_DB", str(folder / "service.db"))
+    for name, value in settings.items():
+        monkeypatch.setenv(name, str(value))
+    site = serve(service.app)
+    async with site as url, Client(base_url=url, timeout=30) as client:
+        yield Place(model, client)
+    assert site.errors == []
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Open a place with these settings: `async with at(MAX_RUNS=3)`."""
+    return lambda **settings: place(monkeypatch, tmp_path, **settings)
+
+
+def cut_off_soon(meter: Meter, seen: int) -> bool:
+    """Whether the model was stopped within a few tokens of the last seen."""
+    meter.read()
+    return meter.cut_off == 1 and meter.tokens_sent <= seen + 8
+
+
+# --- one answer
+
+
+async def test_an_answer_is_events_in_order(at) -> None:
+    async with at() as p:
+        events = await p.client.ask(PRICE)
+    assert [event.number for event in events] == [*range(1, len(events) + 1)]
+    names = [event.name for event in events]
+    tokens = names.count("token")
+    assert names == ["start", "tool", *["token"] * tokens, "done"]
+    assert events[-1].data == {"outcome": "complete", "tokens": tokens}
+    assert text_of(events).endswith("euros 9.")
+
+
+async def test_it_streams(at) -> None:
+    async with at() as p:
+        meter = p.model.meter()
+        async with p.client.asking(LONG) as response:
+            async for event in events_of(response):
+                if event.name == "token":
+                    break
+            assert 0 < meter.read().tokens_sent < 20
+        assert meter.in_flight == 1
+
+
+async def test_a_thread_remembers(at) -> None:
+    async with at() as p:
+        first = await p.client.ask("Who are you?")
+        await p.client.ask(PRICE)
+        said = await p.client.said()
+        assert said[:3] == ["Who are you?", text_of(first), PRICE]
+        assert await p.client.said("another") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a\n\ndata: x\n\nevent: done", "<script>1</script>", "\u2028\r\\n"],
+)
+async def test_text_arrives_as_it_is(at, text: str) -> None:
+    """Nothing in a text can end an event or begin another one."""
+    async with at() as p:
+        model_says(p, [text, "x"])
+        events = await p.client.ask(PRICE)
+        assert text_of(events) == text + "x"
+        assert [event.name for event in events][-1] == "done"
+        assert (await p.client.said())[-1] == text + "x"
+
+
+def model_says(place: Place, pieces: list[str]) -> None:
+    """Let the agent answer with these tokens, without its model."""
+    from langchain_core.language_models import GenericFakeChatModel
+    from langchain_core.messages import AIMessage
+
+    class Scripted(GenericFakeChatModel):
+        def _stream(self, *args: Any, **kwargs: Any) -> Any:
+            from langchain_core.messages import AIMessageChunk
+            from langchain_core.outputs import ChatGenerationChunk
+
+            for piece in pieces:
+                chunk = AIMessageChunk(piece)
+                yield ChatGenerationChunk(message=chunk)
+
+        def bind_tools(self, *args: Any, **kwargs: Any) -> Any:
+            return self
+
+    model = Scripted(messages=iter([AIMessage("".join(pieces))]))
+    memory = place.service.agent.checkpointer
+    place.service.agent = service.agent_with(model, memory)
+
+
+# --- many clients
+
+
+async def test_fifty_at_once_and_the_loop_stays_free(at) -> None:
+    async with at() as p:
+        meter = p.model.meter()
+        asked = asyncio.gather(
+            *(p.client.ask(LONG, f"t{n}") for n in range(50))
+        )
+        pings = 0
+        while not asked.done():
+            pings += (await p.client.get("/health")).json()["runs"] == 50
+            await asyncio.sleep(0.05)
+        texts = {text_of(events) for events in await asked}
+        assert len(texts) == 1
+        assert meter.read().peak_in_flight == 50
+        assert pings > 0
+        await p.idle()
+
+
+async def test_the_surplus_is_told_when_to_come_back(at) -> None:
+    async with at(MAX_RUNS=3) as p:
+        meter = p.model.meter()
+        answers = await asyncio.gather(
+            *(
+                p.client.post(f"/threads/{n}/runs", json={"message": PRICE})
+                for n in range(8)
+            )
+        )
+        statuses = sorted(answer.status_code for answer in answers)
+        assert statuses == [200] * 3 + [503] * 5
+        assert meter.read().peak_in_flight == 3
+        for answer in answers:
+            if answer.status_code == 503:
+                assert int(answer.headers["Retry-After"]) >= 1
+        assert (await p.client.ask(PRICE, "later"))[-1].name == "done"
+
+
+async def test_one_run_a_thread(at) -> None:
+    async with at() as p:
+        run, _ = await p.client.ask_and_leave(LONG, 3)
+        again = await p.client.post("/threads/t/runs", json={"message": "x"})
+        assert again.status_code == 409
+        assert (await p.client.get("/threads/t")).json()["run"] == run
+        await p.client.delete(f"/runs/{run}")
+        assert (await p.client.get("/threads/t")).json()["run"] is None
+        await p.client.ask(PRICE)
+
+
+# --- leaving, coming back, stopping
+
+
+async def test_who_leaves_for_good_stops_the_model(at) -> None:
+    async with at(RESUME_GRACE=0) as p:
+        meter = p.model.meter()
+        _, seen = await p.client.ask_and_leave(LONG, 10)
+        await p.idle()
+        assert cut_off_soon(meter, len(seen))
+
+
+async def test_who_leaves_before_the_first_token_stops_the_model(at) -> None:
+    async with at(RESUME_GRACE=0) as p:
+        p.model.pace(ttft=30)
+        meter = p.model.meter()
+        asking = asyncio.create_task(p.client.ask(LONG))
+        await until(lambda: meter.read().in_flight == 1)
+        asking.cancel()
+        await asyncio.wait([asking])
+        await p.idle()
+        assert (meter.read().cut_off, meter.tokens_sent) == (1, 0)
+        assert await p.client.said() == []
+
+
+async def test_who_comes_back_gets_the_rest_and_nothing_twice(at) -> None:
+    async with at() as p:
+        meter = p.model.meter()
+        run, seen = await p.client.ask_and_leave(LONG, 10)
+        await asyncio.sleep(0.3)
+        seen += await p.client.resume(run, seen[-1].number)
+        assert [e.number for e in seen] == [*range(1, len(seen) + 1)]
+        assert seen[-1].data["outcome"] == "complete"
+        assert (meter.read().requests, meter.cut_off) == (1, 0)
+        assert (await p.client.said())[-1] == text_of(seen)
+
+
+async def test_it_does_not_wait_for_ever(at) -> None:
+    async with at(RESUME_GRACE=0.5) as p:
+        p.model.pace(per_token=0.1)
+        meter = p.model.meter()
+        run, seen = await p.client.ask_and_leave(LONG, 10)
+        await p.idle()
+        assert meter.read().cut_off == 1
+        rest = await p.client.resume(run, seen[-1].number)
+        assert rest[-1].data["outcome"] == "stopped"
+        assert (await p.client.said())[-1] == text_of(seen + rest)
+
+
+async def test_two_readers_see_the_same(at) -> None:
+    async with at() as p:
+        async with p.client.asking(LONG) as response:
+            stream = events_of(response)
+            first = [await anext(stream)]
+            other = asyncio.create_task(
+                p.client.resume(response.headers["X-Run-Id"], 0)
+            )
+            first += [event async for event in stream]
+        assert await other == first
+
+
+async def test_a_stop_keeps_what_was_seen(at) -> None:
+    async with at() as p:
+        meter = p.model.meter()
+        async with p.client.asking(LONG) as response:
+            stream = events_of(response)
+            seen = [await anext(stream) for _ in range(10)]
+            run = response.headers["X-Run-Id"]
+            stopped = await p.client.delete(f"/runs/{run}")
+            assert stopped.status_code == 204
+            seen += [event async for event in stream]
+        assert seen[-1].data["outcome"] == "stopped"
+        assert cut_off_soon(meter, len(seen))
+        assert await p.client.said() == [LONG, text_of(seen)]
+        assert (await p.client.delete(f"/runs/{run}")).status_code == 204
+        assert (await p.client.ask(PRICE))[-1].name == "done"
+
+
+async def test_a_stop_within_a_tool_leaves_no_open_call(
+    at, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = asyncio.Event()
+
+    async def price(dish: str) -> None:
+        """Look up the price of a dish."""
+        called.set()
+        await asyncio.sleep(30)
+
+    def slow(llm: Any, memory: Any) -> Any:
+        return service.create_agent(llm, [price], checkpointer=memory)
+
+    monkeypatch.setattr(service, "agent_with", slow)
+    async with at() as p:
+        asking = asyncio.create_task(p.client.ask(PRICE))
+        await called.wait()
+        (run,) = p.service.runs
+        await p.client.delete(f"/runs/{run}")
+        assert (await asking)[-1].data["outcome"] == "stopped"
+        assert await p.client.said() == []
+        assert (await p.client.ask("Who are you?"))[-1].name == "done"
+
+
+async def test_what_is_no_run_and_what_is_no_number(at) -> None:
+    async with at() as p:
+        run = (await p.client.ask(PRICE))[0].data["run"]
+        for last, status in [
+            ("9999", 204),
+            ("0", 200),
+            ("x", 422),
+            ("-1", 422),
+        ]:
+            answer = await p.client.get(
+                f"/runs/{run}", headers={"Last-Event-ID": last}
+            )
+            assert answer.status_code == status
+        assert (await p.client.get("/runs/none")).status_code == 404
+        assert (await p.client.delete("/runs/none")).status_code == 404
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("fault", "settings", "status"),
+    [
+        ({"kind": "rate_limit", "retry_after": 0, "times": 3}, {}, 429),
+        ({"kind": "server_error", "times": 3}, {}, 502),
+        ({"kind": "cut", "after_tokens": 0, "times": 9}, {}, 502),
+        ({"kind": "stall", "seconds": 60}, {"FIRST_TOKEN_TIMEOUT": 1}, 504),
+    ],
+    ids=["rate limit", "server error", "cut", "stall"],
+)
+async def test_before_the_first_token_it_is_a_status(
+    at, fault: dict[str, Any], settings: dict[str, Any], status: int
+) -> None:
+    async with at(**settings) as p:
+        p.model.fault(**fault)
+        answer = await p.client.post("/threads/t/runs", json={"message": "Hi"})
+        assert answer.status_code == status, answer.text
+        assert answer.json()["detail"].startswith("the model ")
+        if status == 429:
+            assert answer.headers["Retry-After"] == "0"
+        await p.idle()
+        assert await p.client.said() == []
+
+
+async def test_a_break_in_mid_answer_begins_it_anew(at) -> None:
+    async with at() as p:
+        meter = p.model.meter()
+        p.model.fault("cut", after_tokens=3)
+        events = await p.client.ask("Who are you?")
+        names = [event.name for event in events]
+        assert names[:6] == ["start", *["token"] * 3, "restart", "token"]
+        assert meter.read().requests == 2
+        assert await p.client.said() == ["Who are you?", text_of(events)]
+
+
+async def test_an_error_in_mid_answer_is_an_event(at) -> None:
+    async with at() as p:
+        p.model.fault("cut", after_tokens=3, times=2)
+        events = await p.client.ask("Who are you?")
+        assert events[-1].name == "error"
+        assert events[-1].data["code"] == "model_error"
+        assert sum(event.name in ("done", "error") for event in events) == 1
+        assert await p.client.said() == ["Who are you?", text_of(events)]
+
+
+async def test_a_run_has_a_time_limit(at) -> None:
+    async with at(RUN_TIMEOUT=0.5) as p:
+        meter = p.model.meter()
+        p.model.fault("stall", after_tokens=3, seconds=60)
+        events = await p.client.ask(LONG)
+        assert events[-1].data["code"] == "timeout"
+        assert meter.read().cut_off == 1
+
+
+async def test_a_bug_in_the_agent_is_told_without_its_words(
+    at, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def price(dish: str) -> None:
+        """Look up the price of a dish."""
+        raise ValueError("secret sauce")
+
+    def sick(llm: Any, memory: Any) -> Any:
+        return service.create_agent(llm, [price], checkpointer=memory)
+
+    monkeypatch.setattr(service, "agent_with", sick)
+    async with at() as p:
+        answer = await p.client.post(
+            "/threads/t/runs", json={"message": PRICE}
+        )
+        assert "ValueError" in answer.text
+        assert "secret" not in answer.text + caplog.text
+
+
+async def test_a_locked_journal_delays_and_loses_nothing(
+    at, tmp_path: Path
+) -> None:
+    async with at() as p:
+        async with p.client.asking(LONG) as response:
+            stream = events_of(response)
+            seen = [await anext(stream) for _ in range(3)]
+            lock = sqlite3.connect(tmp_path / "service.db")
+            lock.execute("BEGIN IMMEDIATE")
+            seen += [await anext(stream) for _ in range(10)]
+            await asyncio.sleep(1)
+            lock.rollback()
+            lock.close()
+            seen += [event async for event in stream]
+        assert seen[-1].data["outcome"] == "complete"
+        kept = await p.client.resume(seen[0].data["run"], 0)
+        assert kept == seen
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MAX_RUNS", "0"), ("RUN_TIMEOUT", "soon"), ("RESUME_GRACE", "-1")],
+)
+async def test_settings_are_checked_at_the_start(
+    at, name: str, value: str
+) -> None:
+    with pytest.raises(ValueError, match=f"{value}|{name}"):
+        async with at(**{name: value}):
+            pass
+
+
+# --- several workers, and their end
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    model = practice_model()
+    model.pace(ttft=0.1, per_token=0.05)
+    folder = tmp_path_factory.mktemp("service")
+    with running(model, folder, workers=2, WORKER_LEASE=2) as process:
+        yield model, process
+
+
+async def test_any_worker_serves_any_run(two_workers: Any) -> None:
+    """Each request has a connection of its own, so either worker gets it."""
+    model, process = two_workers
+    meter = model.meter()
+
+    async def one(thread: str) -> None:
+        async with Client(base_url=process.url, timeout=30) as client:
+            run, seen = await client.ask_and_leave(LONG, 5, thread)
+        async with Client(base_url=process.url, timeout=30) as client:
+            busy = await client.post(
+                f"/threads/{thread}/runs", json={"message": "x"}
+            )
+            assert busy.status_code == 409
+        async with Client(base_url=process.url, timeout=30) as client:
+            seen += await client.resume(run, seen[-1].number)
+            assert [e.number for e in seen] == [*range(1, len(seen) + 1)]
+            assert seen[-1].name == "done"
+            assert (await client.said(thread))[-1] == text_of(seen)
+
+    await asyncio.gather(*(one(f"any{n}") for n in range(8)))
+    assert (meter.read().requests, meter.cut_off) == (8, 0)
+
+
+async def test_any_worker_stops_any_run(two_workers: Any) -> None:
+    model, process = two_workers
+    meter = model.meter()
+
+    async def one(thread: str) -> None:
+        async with Client(base_url=process.url, timeout=30) as client:
+            run, seen = await client.ask_and_leave(LONG, 5, thread)
+        async with Client(base_url=process.url, timeout=30) as client:
+            assert (await client.delete(f"/runs/{run}")).status_code == 204
+            seen += await client.resume(run, seen[-1].number)
+            assert seen[-1].data["outcome"] == "stopped"
+
+    await asyncio.gather(*(one(f"stop{n}") for n in range(8)))
+    assert meter.read().cut_off == 8
+
+
+async def test_the_log_has_neither_prompts_nor_keys(two_workers: Any) -> None:
+    model, process = two_workers
+    async with Client(base_url=process.url, timeout=30) as client:
+        run = (await client.ask(PRICE, "log"))[0].data["run"]
+    lines = process.said().splitlines()
+    (line,) = (line for line in lines if run in line and line[0] == "{")
+    assert json.loads(line)["end"] == "done"
+    assert "soup" not in process.said()
+    assert model.key not in process.said()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_restart_in_mid_answer(tmp_path: Path, how: int) -> None:
+    """Its reader learns of it; what was answered before is still there."""
+    model = practice_model()
+    model.pace(ttft=0.1, per_token=0.05)
+    seen = []
+    with running(model, tmp_path, WORKER_LEASE=2) as process:
+        async with Client(base_url=process.url, timeout=30) as client:
+            before = await client.ask(PRICE)
+            with pytest.raises(httpx2.TransportError):
+                async with client.asking(LONG) as response:
+                    async for event in events_of(response):
+                        seen.append(event)
+                        if len(seen) == 20:
+                            process.stop(how)
+        process.start(port=int(process.url.rsplit(":")[-1]))
+        async with Client(base_url=process.url, timeout=30) as client:
+            rest = await client.resume(seen[0].data["run"], seen[-1].number)
+            assert rest[-1].data["code"] == "interrupted"
+            said = await client.said()
+            assert said[:3] == [PRICE, text_of(before), LONG]
+            whole = text_of(seen + rest)
+            assert said[3] and whole.startswith(said[3])
+            assert (await client.ask(PRICE))[-1].name == "done"
