@@ -16,7 +16,7 @@ the last one that it has seen. When all have left, the run goes on for
 RESUME_GRACE seconds and is then cancelled at the model.
 
 There is no log-in: who knows the id of a thread can read it. Put your own in
-front, and a limit on the size of requests.
+front.
 """
 
 from __future__ import annotations
@@ -53,10 +53,16 @@ from fastapi.responses import (
 )
 from fastapi.sse import format_sse_event
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    HumanMessage,
+    RemoveMessage,
+)
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import BaseModel, Field
 
@@ -72,7 +78,10 @@ log = logging.getLogger("service")
 def agent_with(
     llm: ChatOpenAI, memory: BaseCheckpointSaver
 ) -> CompiledStateGraph:
-    """Your agent goes here. It is compiled once, for the worker's life."""
+    """Your agent goes here. It is compiled once, for the worker's life.
+
+    Its state has `messages`, and the node that answers is called `model`.
+    """
 
     async def price(dish: str) -> dict[str, Any]:
         """Look up the price of a dish."""
@@ -247,13 +256,15 @@ class Journal:
         )
         return {run: (bool(stop), read) for run, stop, read in rows}
 
-    def take_over(self, lease: float) -> list[tuple[str, str]]:
-        """Say that this worker lives, and adopt the runs of dead ones."""
+    def take_over(
+        self, alive: list[str], lease: float
+    ) -> list[tuple[str, str]]:
+        """Say which runs live here, and adopt those of dead workers."""
         now = time.time()
         with self.db:
-            self.db.execute(
-                "UPDATE runs SET alive = ? WHERE worker = ? AND open",
-                (now, self.worker),
+            self.db.executemany(
+                "UPDATE runs SET alive = ? WHERE id = ? AND worker = ?",
+                [(now, run, self.worker) for run in alive],
             )
             rows = self.db.execute(
                 "UPDATE runs SET worker = ?, alive = ? "
@@ -299,6 +310,14 @@ class Run:
         if name != "start":
             self.begun.set()
         self.wake()
+
+    def tell(self, chunk: AIMessageChunk) -> None:
+        """What a user should see of a piece of what the model writes."""
+        for call in chunk.tool_call_chunks:
+            if call["name"]:
+                self.emit("tool", name=call["name"])
+        if chunk.text:
+            self.emit("token", text=chunk.text)
 
     def next(self, name: str, /, **data: Any) -> Event:
         # In ASCII: some clients take U+2028 for the end of a line.
@@ -415,13 +434,15 @@ class Service:
                 await self._settle(run.thread, run.id, run.events)
             last = [*run.events[run.kept :], run.next(name, **details)]
             await self.ask(self.journal.end, run.id, last)
+        except Exception as error:  # when its lease is over, it is buried
+            log_bug(error)
         finally:
             del self.runs[run.id]
             run.emit(name, **details)
-            seconds = time.monotonic() - began
-            self.seconds += (seconds - self.seconds) / 10
-            about = {"run": run.id, "end": name, "why": why, "tokens": tokens}
-            log.info(json.dumps(about | {"seconds": round(seconds, 3)}))
+        seconds = time.monotonic() - began
+        self.seconds += (seconds - self.seconds) / 10
+        about = {"run": run.id, "end": name, "why": why, "tokens": tokens}
+        log.info(json.dumps(about | {"seconds": round(seconds, 3)}))
 
     async def _stream(self, run: Run, message: str) -> None:
         """Turn what the agent streams into events."""
@@ -436,17 +457,13 @@ class Service:
                 try:
                     async with aclosing(stream):
                         async for part, _ in stream:
-                            if part.type != "AIMessageChunk":
-                                continue
-                            if not run.begun.is_set():
+                            waited = not run.begun.is_set()
+                            if part.type == "AIMessageChunk":
+                                run.tell(part)
+                            if waited and run.begun.is_set():
                                 limit.reschedule(
                                     loop.time() + self.settings.run_timeout
                                 )
-                            for call in part.tool_call_chunks:
-                                if call["name"]:
-                                    run.emit("tool", name=call["name"])
-                            if text := part.text:
-                                run.emit("token", text=text)
                     return
                 except openai.APIConnectionError:
                     if given is None or not run.begun.is_set():
@@ -467,13 +484,13 @@ class Service:
         ids = [message.id for message in messages]
         if run not in ids:
             return
-        text = text_of(events)
-        start = ids.index(run) + bool(text)
-        change: list[Any] = [RemoveMessage(id) for id in ids[start:]]
-        if text:
-            change.append(AIMessage(text))
+        before = messages[: ids.index(run)]
+        if text := text_of(events):
+            before += [messages[len(before)], AIMessage(text)]
+        # All anew: a message may be there already and not yet be written.
+        anew = [RemoveMessage(REMOVE_ALL_MESSAGES), *before]
         await self.agent.aupdate_state(
-            config, {"messages": change}, as_node="model"
+            config, {"messages": anew}, as_node="model"
         )
 
     async def follow(self, run: str, number: int) -> AsyncIterator[bytes]:
@@ -510,15 +527,19 @@ class Service:
         while True:
             try:
                 await self._tick(ticks)
-            except Exception:  # such as a locked database: go on next time
-                log.exception("the journal")
+            except Exception as error:  # a locked database: go on next time
+                log_bug(error)
             ticks += 1
             await asyncio.sleep(TICK)
 
     async def _tick(self, ticks: int) -> None:
         if ticks % 10 == 0:
-            lease = self.settings.worker_lease
-            for run, thread in await self.ask(self.journal.take_over, lease):
+            dead = await self.ask(
+                self.journal.take_over,
+                list(self.runs),
+                self.settings.worker_lease,
+            )
+            for run, thread in dead:
                 await self._bury(run, thread)
         if ticks % 600 == 0:
             await self.ask(self.journal.forget, KEEP)
@@ -584,10 +605,15 @@ def refusal_for(error: Exception) -> HTTPException:
             return refusal(504, "the model took too long")
         case openai.APIError():
             return refusal(502, f"the model failed ({kind})")
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    about = {"bug": kind, "file": where.filename, "line": where.lineno}
-    log.error(json.dumps(about))
+    log_bug(error)
     return refusal(502, f"the agent failed ({kind})")
+
+
+def log_bug(error: Exception) -> None:
+    """Log what and where, without its message: that may hold a prompt."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    about = {"bug": type(error).__name__, "file": where.filename}
+    log.error(json.dumps(about | {"line": where.lineno}))
 
 
 @asynccontextmanager
@@ -628,15 +654,15 @@ class EventStream(StreamingResponse):
     """Server-sent events, encoded. FastAPI's own EventSourceResponse takes
     only generators, and has sent 200 before their first line runs."""
 
-    media_type = "text/event-stream"
-
     def __init__(self, events: AsyncIterator[bytes], run: str) -> None:
         headers = {
             "Cache-Control": "no-cache",
             "X-Accel-Buffering": "no",
             "X-Run-Id": run,
         }
-        super().__init__(events, headers=headers)
+        super().__init__(
+            events, headers=headers, media_type="text/event-stream"
+        )
 
 
 class RunStream(EventStream):
@@ -670,23 +696,44 @@ class Question(BaseModel):
     message: str = Field(min_length=1, max_length=8000)
 
 
-class Refusal(BaseModel):
-    """Why there is no answer."""
-
-    detail: str
+def as_openapi(kind: str, **schema: Any) -> dict[str, Any]:
+    return {"description": "", "content": {kind: schema}}
 
 
 def may_refuse(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Refusal} for status in statuses}
+    """For the OpenAPI page: these statuses come with `{"detail": "..."}`."""
+    schema = {"type": "object", "required": ["detail"]}
+    answer = as_openapi("application/json", schema=schema)
+    return {status: answer for status in statuses}
 
 
-app = FastAPI(title="Chat service", lifespan=lifespan)
+FIELDS = {name: {"type": "string"} for name in ("id", "event", "data")}
+EVENTS = as_openapi(
+    "text/event-stream", itemSchema={"type": "object", "properties": FIELDS}
+)
+# What can be done with the run whose id comes in a header.
+LINKS = {
+    name: {
+        "operationId": name,
+        "parameters": {"run": "$response.header.X-Run-Id"},
+    }
+    for name in ("follow_run", "stop_run")
+}
+
+app = FastAPI(
+    title="Chat service",
+    lifespan=lifespan,
+    max_body_size=100_000,  # bytes
+    generate_unique_id_function=lambda route: route.name,
+)
 
 
 @app.post(
     "/threads/{thread}/runs",
+    status_code=200,
     response_class=EventStream,
-    responses=may_refuse(409, 429, 502, 503, 504),
+    responses=may_refuse(400, 409, 413, 429, 502, 503, 504)
+    | {200: EVENTS | {"links": LINKS}},
 )
 async def start_run(
     thread: Name, question: Question, request: Request
@@ -705,8 +752,10 @@ async def start_run(
 
 @app.get(
     "/runs/{run}",
+    status_code=200,
     response_class=EventStream,
-    responses=may_refuse(404) | {204: {"description": "There is no more."}},
+    responses=may_refuse(404)
+    | {200: EVENTS, 204: {"description": "There is no more."}},
 )
 async def follow_run(run: Name, request: Request, last: Last = 0) -> Response:
     """Come back to a run, and get what follows the event seen last."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
@@ -12,10 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
-from tests.service import SOLUTIONS, Client, events_of, running, text_of, until
+from tests.service import SOLUTIONS, Client, events_of, text_of, until
 from workshop.model import Meter, Model, practice_model
 from workshop.serve import serve
 
@@ -146,6 +143,7 @@ def model_says(place: Place, pieces: list[str]) -> None:
 async def test_fifty_at_once_and_the_loop_stays_free(at) -> None:
     async with at() as p:
         meter = p.model.meter()
+        p.model.pace(ttft=3)  # so that all of them wait at the same time
         asked = asyncio.gather(
             *(p.client.ask(LONG, f"t{n}") for n in range(50))
         )
@@ -264,6 +262,22 @@ async def test_a_stop_keeps_what_was_seen(at) -> None:
         assert await p.client.said() == [LONG, text_of(seen)]
         assert (await p.client.delete(f"/runs/{run}")).status_code == 204
         assert (await p.client.ask(PRICE))[-1].name == "done"
+
+
+@pytest.mark.parametrize("after", range(9, 18))
+async def test_a_stop_at_any_moment(at, after: int) -> None:
+    """Also beside the last token: the thread keeps what was seen."""
+    async with at(RESUME_GRACE=0) as p:
+        p.model.pace(ttft=0, per_token=0.001)
+        for thread in "abc":
+            run, _ = await p.client.ask_and_leave(
+                "Who are you?", after, thread
+            )
+            await p.client.delete(f"/runs/{run}")
+            seen = await p.client.resume(run, 0)
+            assert seen[-1].name == "done"
+            said = await p.client.said(thread)
+            assert said == ["Who are you?", text_of(seen)]
 
 
 async def test_a_stop_within_a_tool_leaves_no_open_call(
@@ -412,91 +426,3 @@ async def test_settings_are_checked_at_the_start(
     with pytest.raises(ValueError, match=f"{value}|{name}"):
         async with at(**{name: value}):
             pass
-
-
-# --- several workers, and their end
-
-
-@pytest.fixture(scope="module")
-def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    model = practice_model()
-    model.pace(ttft=0.1, per_token=0.05)
-    folder = tmp_path_factory.mktemp("service")
-    with running(model, folder, workers=2, WORKER_LEASE=2) as process:
-        yield model, process
-
-
-async def test_any_worker_serves_any_run(two_workers: Any) -> None:
-    """Each request has a connection of its own, so either worker gets it."""
-    model, process = two_workers
-    meter = model.meter()
-
-    async def one(thread: str) -> None:
-        async with Client(base_url=process.url, timeout=30) as client:
-            run, seen = await client.ask_and_leave(LONG, 5, thread)
-        async with Client(base_url=process.url, timeout=30) as client:
-            busy = await client.post(
-                f"/threads/{thread}/runs", json={"message": "x"}
-            )
-            assert busy.status_code == 409
-        async with Client(base_url=process.url, timeout=30) as client:
-            seen += await client.resume(run, seen[-1].number)
-            assert [e.number for e in seen] == [*range(1, len(seen) + 1)]
-            assert seen[-1].name == "done"
-            assert (await client.said(thread))[-1] == text_of(seen)
-
-    await asyncio.gather(*(one(f"any{n}") for n in range(8)))
-    assert (meter.read().requests, meter.cut_off) == (8, 0)
-
-
-async def test_any_worker_stops_any_run(two_workers: Any) -> None:
-    model, process = two_workers
-    meter = model.meter()
-
-    async def one(thread: str) -> None:
-        async with Client(base_url=process.url, timeout=30) as client:
-            run, seen = await client.ask_and_leave(LONG, 5, thread)
-        async with Client(base_url=process.url, timeout=30) as client:
-            assert (await client.delete(f"/runs/{run}")).status_code == 204
-            seen += await client.resume(run, seen[-1].number)
-            assert seen[-1].data["outcome"] == "stopped"
-
-    await asyncio.gather(*(one(f"stop{n}") for n in range(8)))
-    assert meter.read().cut_off == 8
-
-
-async def test_the_log_has_neither_prompts_nor_keys(two_workers: Any) -> None:
-    model, process = two_workers
-    async with Client(base_url=process.url, timeout=30) as client:
-        run = (await client.ask(PRICE, "log"))[0].data["run"]
-    lines = process.said().splitlines()
-    (line,) = (line for line in lines if run in line and line[0] == "{")
-    assert json.loads(line)["end"] == "done"
-    assert "soup" not in process.said()
-    assert model.key not in process.said()
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-async def test_a_restart_in_mid_answer(tmp_path: Path, how: int) -> None:
-    """Its reader learns of it; what was answered before is still there."""
-    model = practice_model()
-    model.pace(ttft=0.1, per_token=0.05)
-    seen = []
-    with running(model, tmp_path, WORKER_LEASE=2) as process:
-        async with Client(base_url=process.url, timeout=30) as client:
-            before = await client.ask(PRICE)
-            with pytest.raises(httpx2.TransportError):
-                async with client.asking(LONG) as response:
-                    async for event in events_of(response):
-                        seen.append(event)
-                        if len(seen) == 20:
-                            process.stop(how)
-        process.start(port=int(process.url.rsplit(":")[-1]))
-        async with Client(base_url=process.url, timeout=30) as client:
-            rest = await client.resume(seen[0].data["run"], seen[-1].number)
-            assert rest[-1].data["code"] == "interrupted"
-            said = await client.said()
-            assert said[:3] == [PRICE, text_of(before), LONG]
-            whole = text_of(seen + rest)
-            assert said[3] and whole.startswith(said[3])
-            assert (await client.ask(PRICE))[-1].name == "done"

@@ -1,0 +1,56 @@
+"""The finished service under generated requests, good, odd and hostile."""
+
+import asyncio
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.service import Client, running
+from workshop.model import practice_model
+
+LEFT_OUT = (
+    # Starlette names only the method of the first route in `Allow`.
+    "allow_header_conformance",
+    # DELETE stops a run. What was said is kept, for who comes back.
+    "use_after_free",
+)
+
+
+async def test_no_request_breaks_it(tmp_path: Path) -> None:
+    """From its OpenAPI page: each operation alone, then in sequences that
+    follow and stop the runs that they began."""
+    model = practice_model()
+    model.pace(ttft=0, per_token=0)
+    with running(model, tmp_path, workers=2, RESUME_GRACE=0) as process:
+        fuzz = await asyncio.to_thread(
+            subprocess.run,
+            [
+                sys.executable,
+                *(
+                    "-m",
+                    "schemathesis.cli",
+                    "run",
+                    process.url + "/openapi.json",
+                ),
+                *("--exclude-checks", ",".join(LEFT_OUT)),
+                *("--max-examples", "40", "--generation-deterministic"),
+                "--no-color",
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        print(fuzz.stdout)
+        assert fuzz.returncode == 0, fuzz.stdout
+        cases = re.search(r"(\d+) generated, (\d+) passed", fuzz.stdout)
+        assert cases and int(cases[1]) == int(cases[2]) > 300
+        assert "/6" in fuzz.stdout
+
+        async with Client(base_url=process.url, timeout=30) as client:
+            for _ in range(8):  # either worker
+                assert (await client.get("/health")).json()["runs"] == 0
+            assert (await client.ask("Hi", "after"))[-1].name == "done"
+        assert "Traceback" not in process.said()
+        assert '"bug"' not in process.said()
+        assert model.meter().in_flight == 0
