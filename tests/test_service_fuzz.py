@@ -6,8 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.service import Client, running
 from workshop.model import practice_model
+
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="it ends processes by POSIX signals"
+)
 
 LEFT_OUT = (
     # Starlette names only the method of the first route in `Allow`.

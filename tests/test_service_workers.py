@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ import pytest
 
 from tests.service import Client, events_of, running, text_of
 from workshop.model import practice_model
+
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="it ends processes by POSIX signals"
+)
 
 PRICE = "What is the price of the soup?"
 LONG = "Write 60 words"
