@@ -138,7 +138,9 @@ def test_requirements_begin_with_the_six_and_end_with_the_course():
 @pytest.mark.parametrize("name", FILES)
 def test_every_requirement_is_pinned_for_a_reason(name):
     for line in pins(name):
-        assert re.fullmatch(r"[a-z0-9-]+==[^ *]+( ; .+)?  # \w.{5,}", line)
+        name, reason = line.split("  # ")
+        assert re.fullmatch(r"[a-z0-9-]+(\[[a-z]+\])?==[^ *]+( ; .+)?", name)
+        assert re.fullmatch(r"\w.{5,}", reason)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -187,6 +189,7 @@ def imported(folder):
     [
         ("workshop", FILES[:1]),
         ("source", FILES[:1]),
+        ("solutions", FILES[:1]),
         ("tools", FILES),
         ("tests", FILES),
     ],
