@@ -62,7 +62,7 @@ from langchain_core.messages import (
 )
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import BaseModel, Field
@@ -373,11 +373,10 @@ def text_of(events: Iterable[Event]) -> str:
 class Service:
     """The runs of one worker."""
 
-    def __init__(
-        self, settings: Settings, agent: CompiledStateGraph, journal: Journal
-    ) -> None:
+    agent: CompiledStateGraph
+
+    def __init__(self, settings: Settings, journal: Journal) -> None:
         self.settings = settings
-        self.agent = agent
         self.journal = journal
         self.runs: dict[str, Run] = {}
         self.seconds = 1.0  # how long a run takes, of late
@@ -627,6 +626,32 @@ class DictChunks(openai.AsyncOpenAI):
         return await super().post(path, **options)
 
 
+class Memory(SqliteSaver):
+    """What the agent remembers, in the file and the thread of the journal.
+
+    AsyncSqliteSaver takes several trips to a thread of its own for a call,
+    all under one lock: many runs at once queue there for their first token.
+    """
+
+    def __init__(
+        self, db: sqlite3.Connection, ask: Callable[..., Any]
+    ) -> None:
+        super().__init__(db)
+        self.setup()
+        self.ask = ask
+
+    async def aget_tuple(self, *args: Any) -> Any:
+        return await self.ask(self.get_tuple, *args)
+
+    async def aput(self, *args: Any) -> Any:
+        return await self.ask(self.put, *args)
+
+    async def aput_writes(
+        self, config: Any, writes: Any, task_id: str, task_path: str = ""
+    ) -> None:
+        await self.ask(self.put_writes, config, writes, task_id, task_path)
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """One client, one agent, one memory, one journal for each worker."""
@@ -646,15 +671,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             # also swallow a cancellation.
             stream_chunk_timeout=None,
         )
-        memory = await stack.enter_async_context(
-            AsyncSqliteSaver.from_conn_string(settings.database)
-        )
-        await memory.setup()
         journal = stack.enter_context(
             closing(Journal(settings.database, uuid4().hex))
         )
-        service = Service(settings, agent_with(llm, memory), journal)
+        service = Service(settings, journal)
         stack.enter_context(service.journal_thread)
+        service.agent = agent_with(llm, Memory(journal.db, service.ask))
         app.state.service = service
         tending = asyncio.create_task(service.tend())
         gc.collect()

@@ -194,7 +194,7 @@ def lab(ttft: float, per_token: float, theme: str = "Light") -> Iterator[Lab]:
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home,
         sync_playwright() as playwright,
-        _browser(playwright) as browser,
+        chromium(playwright) as browser,
         _model(ttft, per_token) as model,
     ):
         folder = Path(home, "notebooks")
@@ -213,7 +213,8 @@ def lab(ttft: float, per_token: float, theme: str = "Light") -> Iterator[Lab]:
 
 
 @contextmanager
-def _browser(playwright: Playwright) -> Iterator[Browser]:
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    """Start a Chromium or Chrome; raise NoBrowser where none is found."""
     found = [path for path in map(shutil.which, EXECUTABLES) if path]
     choices = [{"executable_path": path} for path in found]
     choices += [{"channel": "chrome"}, {"channel": "msedge"}, {}]

@@ -342,6 +342,7 @@ def test_tagged_cells_make_a_page() -> None:
     cells = [
         new_markdown_cell("# Look\n\nprevious:"),
         new_markdown_cell("## Which?", metadata=tag),
+        new_markdown_cell("[This](#Look)", metadata=tag),
         new_code_cell("1", metadata=tag, outputs=shown),
         new_code_cell("2", outputs=shown),
     ]
@@ -352,6 +353,7 @@ def test_tagged_cells_make_a_page() -> None:
         "# Cheat sheet",
         "Made by [Look](01_tiny.ipynb).",
         "## Which?",
+        "[This](01_tiny.ipynb#Look)",
         "| made |\n",
     ]
     assert not build.sheet_of(build.Target(path, cells[:1]))

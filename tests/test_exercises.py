@@ -168,7 +168,11 @@ def defines(node: ast.stmt) -> bool:
         name, value = node.targets[0], ast.walk(node.value)
         asks = any(isinstance(n, ast.Name | ast.Call) for n in value)
         return isinstance(name, ast.Name) and not asks
-    return isinstance(node, DEFINITIONS)
+    routed = any(
+        isinstance(decorator, ast.Call)
+        for decorator in getattr(node, "decorator_list", [])
+    )
+    return isinstance(node, DEFINITIONS) and not routed
 
 
 @pytest.mark.parametrize("task", TASKS)

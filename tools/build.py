@@ -334,7 +334,8 @@ def files_of(target: Target) -> dict[Path, str]:
 def sheet_of(target: Target) -> dict[Path, str]:
     """Return the page that the cells tagged `cheat-sheet` make, if any.
 
-    It holds their prose, and the Markdown that their code displayed.
+    It holds their prose, and the Markdown that their code displayed. Links
+    to headings lead back into the notebook.
     """
     cells = [cell for cell in target.cells if "cheat-sheet" in tags(cell)]
     if not cells:
@@ -343,7 +344,7 @@ def sheet_of(target: Target) -> dict[Path, str]:
     parts = ["# Cheat sheet", f"Made by [{title}]({target.path.name})."]
     for cell in cells:
         if cell.cell_type == "markdown":
-            parts.append(cell.source)
+            parts.append(cell.source.replace("](#", f"]({target.path.name}#"))
         else:
             shown = [output.get("data", {}) for output in cell.outputs]
             parts += [

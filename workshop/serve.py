@@ -10,6 +10,9 @@ that outlives its cell is started and stopped by hand:
 
 The app then shares its loop with your cells: whoever blocks it blocks both.
 Call it with an async client, or from another thread or process.
+
+``serve_file(text)`` runs a program as people do at work: by ``uvicorn``, in
+a process of its own.
 """
 
 from __future__ import annotations
@@ -17,9 +20,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TextIO
 
 import uvicorn
 
@@ -107,6 +114,45 @@ def serve(app: Any, port: int = 0, patience: float = 1) -> Site:
     for answers that are still being sent.
     """
     return Site(app, port, patience)
+
+
+@asynccontextmanager
+async def serve_file(text: str) -> AsyncIterator[str]:
+    """Save a program as ``notes.py``, run ``uvicorn notes:app`` beside it in
+    a process of its own, and yield the URL, without a final slash.
+
+    The program is ``text``; it defines ``app``. Raises WorkshopError with
+    the last line of the log if it does not start. The process ends with the
+    block.
+    """
+    with TemporaryDirectory() as folder:
+        server = _uvicorn(text, folder)
+        try:
+            yield await asyncio.to_thread(_url_in, server.stderr)
+        finally:
+            server.terminate()
+            await asyncio.to_thread(server.communicate)
+
+
+def _uvicorn(text: str, folder: str) -> subprocess.Popen[str]:
+    Path(folder, "notes.py").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "uvicorn", "notes:app", "--port", "0"]
+    return subprocess.Popen(
+        [*command, "--no-access-log"],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _url_in(log: TextIO) -> str:
+    """Read uvicorn's log until it says where the app runs."""
+    line = "The app did not start."
+    for line in log:
+        if "running on" in line:
+            return line.split()[4]
+    raise WorkshopError(line.strip())
 
 
 class _Server(uvicorn.Server):

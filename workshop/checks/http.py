@@ -1,0 +1,168 @@
+"""Real clients for the judges: an answer's app on a port, and its callers.
+
+The app runs in a thread with an event loop of its own, as it would in a
+server's process. An answer that blocks that loop does not block its judge,
+who can still count, and name the line that blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+from workshop.checks.bench import Kitchen, Wrong, in_thread, line_on, stack_of
+from workshop.serve import Site, serve
+
+PATIENCE = 8  # seconds that a client waits for the next piece of an answer
+HELD_UP = 0.3  # seconds; an event loop that is silent so long is blocked
+SURE = 5  # times that it was seen at one line; a busy machine is slow as well
+
+
+@dataclass
+class Reply:
+    """What a client got; ``whole`` is False if the answer broke off."""
+
+    status: int
+    headers: httpx2.Headers
+    text: str
+    whole: bool
+
+
+@dataclass
+class Served:
+    """An app under ``url``; ``errors`` is what it raised and did not handle.
+
+    ``client`` is for the loop of the judge.
+    """
+
+    url: str
+    client: httpx2.AsyncClient
+    errors: list[Exception]
+    blocking: Counter[str] = field(default_factory=Counter)
+
+    async def ask(self, method: str, path: str, **request: Any) -> Reply:
+        """Send a request as httpx2 takes it, and read the whole answer.
+
+        Raises Wrong if nothing comes for PATIENCE seconds.
+        """
+        text, whole = "", True
+        try:
+            async with self.client.stream(method, path, **request) as answer:
+                try:
+                    async for part in answer.aiter_text():
+                        text += part
+                except httpx2.RemoteProtocolError:
+                    whole = False
+        except httpx2.TimeoutException:
+            raise Wrong(
+                f"a client got nothing for {PATIENCE} s{self.blocked()}"
+            ) from None
+        return Reply(answer.status_code, answer.headers, text, whole)
+
+    async def hang_up(
+        self,
+        method: str,
+        path: str,
+        until: Callable[[str], object],
+        **request: Any,
+    ) -> str:
+        """Send a request, and close its connection as soon as ``until`` is
+        true; return the text that had come.
+
+        ``until`` gets the text so far and is asked every 10 ms. The client
+        also leaves when the answer is complete, or after PATIENCE seconds.
+        """
+        text = ""
+
+        async def read() -> None:
+            nonlocal text
+            async with (
+                httpx2.AsyncClient(timeout=PATIENCE) as client,
+                client.stream(method, self.url + path, **request) as answer,
+            ):
+                async for part in answer.aiter_text():
+                    text += part
+
+        reading = asyncio.create_task(read())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while not until(text) and not reading.done():
+                    await asyncio.wait([reading], timeout=0.01)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        return text
+
+    def blocked(self) -> str:
+        """The end of a sentence, with the line that blocks, or nothing."""
+        for line, times in self.blocking.most_common(1):
+            if times >= SURE:
+                return f": everybody waits at `{line}`"
+        return ""
+
+
+@asynccontextmanager
+async def served(app: Any, place: Kitchen) -> AsyncIterator[Served]:
+    """Serve the app of an answer in a thread, with the model of ``place``.
+
+    Use ``place.llm`` only in the app. A blocked app is left behind.
+    """
+    started: Future[tuple[Site, asyncio.AbstractEventLoop]] = Future()
+    stop = asyncio.Event()  # belongs to the loop of the thread
+
+    async def run() -> None:
+        site = serve(app, patience=0)
+        await site.start()
+        started.set_result((site, asyncio.get_running_loop()))
+        await stop.wait()
+        await site.stop()
+        await place.llm.http_async_client.aclose()
+
+    def in_its_thread() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as error:  # also SystemExit
+            if not started.done():
+                started.set_exception(error)
+
+    thread, _ = in_thread(in_its_thread)
+    site, loop = await asyncio.wrap_future(started)
+    place.thread = thread.ident
+    async with httpx2.AsyncClient(
+        base_url=site.url, timeout=PATIENCE
+    ) as client:
+        found = Served(site.url, client, site.errors)
+        watching = asyncio.create_task(_watch(loop, place, found.blocking))
+        try:
+            yield found
+        finally:
+            watching.cancel()
+            with suppress(RuntimeError):  # the loop has ended by itself
+                loop.call_soon_threadsafe(stop.set)
+            for _ in range(40):
+                if not thread.is_alive():
+                    break
+                await asyncio.sleep(0.05)
+
+
+async def _watch(
+    loop: asyncio.AbstractEventLoop, place: Kitchen, lines: Counter[str]
+) -> None:
+    """Count the lines of the answer at which its loop is held up."""
+    while True:
+        heard = threading.Event()
+        loop.call_soon_threadsafe(heard.set)
+        await asyncio.sleep(HELD_UP)
+        while not heard.is_set():
+            stack = stack_of(sys._current_frames().get(place.thread))
+            if line := line_on(stack, place.file):
+                lines[line] += 1
+            await asyncio.sleep(0.05)
