@@ -21,17 +21,31 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files, so that the workers end together.
+    """Keep each file to one worker, and begin with the longest.
 
-    First the browser and the exercises, then the notebooks, each with a kernel
-    to start; last the files of many small tests, which fill the gap.
+    First the browsers and the exercises, then the notebooks, each with a
+    kernel to start; last the files of many small tests, which fill the gap.
+    The exercises are one group for each lab.
     """
-    tests = Counter(item.path for item in items)
+    groups = [group_of(item) for item in items]
+    tests = Counter(groups)
 
     def turn(item: pytest.Item) -> tuple[int, int]:
-        if item.path.name in ("test_browser.py", "test_exercises.py"):
+        if item.path.name in LONGEST:
             return (-1, 0)
-        count = tests[item.path]
+        count = tests[group_of(item)]
         return (0, -count) if item.path.suffix == ".ipynb" else (1, count)
 
+    for item, group in zip(items, groups, strict=True):
+        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=turn)
+
+
+LONGEST = ("test_browser.py", "test_chat_page.py", "test_exercises.py")
+
+
+def group_of(item: pytest.Item) -> str:
+    """What runs in one worker."""
+    params = getattr(item, "callspec", None)
+    task = params.params.get("task", "") if params else ""
+    return f"{item.path.parent.name}/{item.path.name} {task[:2]}".rstrip()

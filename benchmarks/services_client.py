@@ -20,6 +20,8 @@ from urllib.parse import quote
 from load_client import watch_own_clock
 
 WORDS = ["one", "two", "six", "ten"]  # each one is a token of the model
+TOKENS = 60  # in each answer
+FIRST, PER_TOKEN = 0.25, 0.04  # seconds: the practice model's default pace
 WORD = re.compile(rb"\b(?:" + "|".join(WORDS).encode() + rb")\b")
 END = b"0\r\n\r\n"  # of a chunked answer
 CHECK = 0.05  # seconds between two looks at what the visitors do
@@ -31,16 +33,15 @@ class Visit:
 
     port: int
     path: str  # {message}: in the address; else as JSON. {ask}: a number
-    tokens: int  # expected in each answer
     visitors: int
     asks: int  # how often each visitor asks, one after the other; 0: on and on
-    every: float  # between two arrivals of visitors; 0: all at once
     deadline: float  # whatever is open then is dropped
+    every: float = 0.0  # between two arrivals of visitors; 0: all at once
     enough: float = 0.0  # stop when the first token takes so long; 0: never
 
     def words(self) -> list[str]:
         """Return the answer that each visitor wants."""
-        return list(islice(cycle(WORDS), self.tokens))
+        return list(islice(cycle(WORDS), TOKENS))
 
     def request(self, ask: int) -> bytes:
         """Return the bytes of one request."""

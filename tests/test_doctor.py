@@ -227,7 +227,7 @@ async def test_calls_that_wait_for_a_thread() -> None:
         return said
 
     [said] = await threads(2)
-    assert said.startswith("threads: 2 calls waited for one of 2 worker thre")
+    assert said.startswith("threads: 2 calls waited for one of 2 worker ")
     assert await threads(16) == []
 
 

@@ -14,6 +14,7 @@ import linecache
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from textwrap import indent
 from typing import Any, NamedTuple
@@ -58,7 +59,7 @@ RIGHT = [(task, name) for kind, task, name in CASES if kind == "right"]
 pytestmark = [
     # Some wrong answers leave coroutines that nobody awaits.
     pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning"),
-    # The first test waits until everything is judged.
+    # The first test of a lab waits until everything of it is judged.
     pytest.mark.timeout(150),
 ]
 
@@ -71,20 +72,29 @@ class Judged(NamedTuple):
     cases: dict[tuple[str, str], tuple[Verdict, str | None]]
 
 
-@pytest.fixture(scope="module")
-def judged() -> Judged:
-    """Judge everything, some at a time: most of it is waiting."""
-    verdicts = asyncio.run(judge_everything())
-    gc.collect()  # what they left behind warns here, not in other tests
+@pytest.fixture
+def judged(task: str) -> Judged:
+    """The verdicts on the lab of a task, with its lesson's check."""
+    lab = task[:2]
+    if lab not in _judged:
+        _judged[lab] = None  # if it fails, it does so only once
+        _judged[lab] = asyncio.run(judge_lab(lab))
+        gc.collect()  # what they left behind warns here, not in other tests
+    verdicts = _judged[lab]
+    assert verdicts, "judging this lab failed before"
     return verdicts
 
 
-async def judge_everything() -> Judged:
+_judged: dict[str, Judged | None] = {}
+
+
+async def judge_lab(lab: str) -> Judged:
+    """Judge everything of a lab, some at a time: most of it is waiting."""
     from tests import wrong
     from workshop import checks
 
-    for path in (ROOT / "tests" / "wrong").glob("lab*.py"):
-        importlib.import_module(f"tests.wrong.{path.stem}")
+    importlib.import_module(f"tests.wrong.lab{lab}")
+    listed = [case for case in wrong.CASES if case.task[:2] == lab]
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def judge(task: str, answer: Answer) -> Verdict:
@@ -97,7 +107,7 @@ async def judge_everything() -> Judged:
 
     async def judge_cases() -> dict[tuple[str, str], Any]:
         slow_first = sorted(
-            wrong.CASES, key=lambda case: "20 s" not in (case.sentence or "")
+            listed, key=lambda case: "20 s" not in (case.sentence or "")
         )
         verdicts = await asyncio.gather(
             *(judge(case.task, case.answer) for case in slow_first)
@@ -109,9 +119,10 @@ async def judge_everything() -> Judged:
 
     stubs, solutions = {}, {}
     for source in SOURCES:
-        name = source.relative_to(ROOT)
-        stubs |= define(stub_cells(source), f"stubs of {name}")
-        solutions |= define(solved_cells(source), f"answers of {name}")
+        if source.name.startswith(lab):
+            name = source.relative_to(ROOT)
+            stubs |= define(stub_cells(source), f"stubs of {name}")
+            solutions |= define(solved_cells(source), f"answers of {name}")
     cases, *others = await asyncio.gather(
         judge_cases(), judge_all(stubs), judge_all(solutions)
     )
@@ -152,9 +163,10 @@ def define(texts: list[str], name: str) -> dict[str, Answer]:
     for number, text in enumerate(texts):
         file = f"<{name}, code cell {number}>"
         linecache.cache[file] = (len(text), None, text.splitlines(True), file)
-        tree = ast.parse(text)
-        tree.body = [n for n in tree.body if defines(n)]
-        exec(compile(tree, file, "exec"), namespace)
+        for node in filter(defines, ast.parse(text).body):
+            code = compile(ast.Module([node], []), file, "exec")
+            with suppress(NameError):  # it needs what a cell makes: no answer
+                exec(code, namespace)
     return {
         task: namespace[function]
         for text in texts
@@ -168,11 +180,7 @@ def defines(node: ast.stmt) -> bool:
         name, value = node.targets[0], ast.walk(node.value)
         asks = any(isinstance(n, ast.Name | ast.Call) for n in value)
         return isinstance(name, ast.Name) and not asks
-    routed = any(
-        isinstance(decorator, ast.Call)
-        for decorator in getattr(node, "decorator_list", [])
-    )
-    return isinstance(node, DEFINITIONS) and not routed
+    return isinstance(node, DEFINITIONS)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -20,7 +20,7 @@ import sys
 import sysconfig
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import CodeType, FrameType, FunctionType, MethodType
@@ -172,18 +172,18 @@ def reach(root: object, kind: Any = object) -> Iterator[object]:
             yield thing
 
 
-def parts(thing: object) -> Iterable[object]:
+def parts(thing: object) -> list[object]:
     """What a graph, a step, a function or a collection refers to."""
     if isinstance(thing, Pregel):
         return [node.bound for node in thing.nodes.values()]
     if isinstance(thing, BaseChatModel):
         return []
-    if isinstance(thing, Runnable | dict):
-        return list(
-            (vars(thing) if isinstance(thing, Runnable) else thing).values()
-        )
+    if isinstance(thing, Runnable):
+        return list(vars(thing).values())
+    if isinstance(thing, dict):
+        return list(thing.values())
     if isinstance(thing, list | tuple | set):
-        return thing
+        return list(thing)
     if isinstance(thing, MethodType):
         return [thing.__self__, thing.__func__]
     if isinstance(thing, functools.partial):

@@ -92,8 +92,8 @@ await check("04.1", greet)
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
 #
-# Two calls block the event loop. One of them has an async twin. For the other
-# one, lesson 01 knew a way to call it in a thread.
+# Two calls block the event loop. One of them has an async twin. The other one
+# has none, and needs a thread (lesson 03).
 #
 # </details>
 #
@@ -110,7 +110,7 @@ await check("04.1", greet)
 #
 # There is a second way: make it a plain `def`, and change nothing else.
 # Starlette then takes each step in one of its 40 threads. For twenty guests
-# that does as well, for hundreds it does not.
+# that does as well, and the check accepts it.
 
 # %% [markdown]
 # ## Task 2: a true status
@@ -139,9 +139,9 @@ model.fault("rate_limit", times=3, retry_after=0.1)
 await talk(simple, "Hello")
 
 # %% [markdown]
-# **Write** `honest(parts)`. It returns a `StreamingResponse` of `parts`,
-# which is such as `words("Hello")`. If that fails before its first part: an
-# `HTTPException`, 429 for `openai.RateLimitError`, 502 for any other
+# **Write** `honest(parts)`. It returns a `StreamingResponse` of an async
+# generator such as `words("Hello")`. If that fails before its first part, it
+# raises `HTTPException`: 429 for `openai.RateLimitError`, 502 for any other
 # `openai.APIError`.
 #
 # **Expected:** both, and the first word still comes early.
@@ -280,9 +280,9 @@ async def hung_up(request):
 
 
 # %% [markdown]
-# **Write** `respond(request, stream)`. It returns `honest` around
-# `in_own_task` around `stream`. If the client leaves before that is there,
-# the run ends at once.
+# **Write** `respond(request, stream)`. It returns what `honest` makes of
+# `in_own_task(stream)`. If the client leaves before that is there, the run
+# ends at once.
 #
 # **Expected:** 429 and 502, the first word early, and 2 of 2 calls cut off.
 
@@ -347,4 +347,4 @@ _ = await leave(chat, "Tell me a story in 40 words", model)
 # - A task of its own, a queue, and one `cancel` in `finally`.
 # - Before there is a response, look for the client yourself.
 #
-# **Next:** lesson 05 · A streaming service
+# **Next:** [lesson 05](../notebooks/05_streaming_service.ipynb)

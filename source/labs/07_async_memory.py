@@ -99,7 +99,8 @@ await check("07.1", answer)
 
 # %% [markdown] tags=["solution"]
 # **Why.** The graph reads the thread when the stream begins and writes to it
-# until the stream ends, so the file stays open around the loop.
+# until the stream ends, so the file stays open around the loop. Where readers
+# may leave, put `aclosing` around the stream, as `say` of lesson 07 does.
 #
 # A connection that nobody closes has a thread of its own that never ends: a
 # script with it hangs at its end. A server opens the saver once, in

@@ -2,7 +2,7 @@
 # # Stream from FastAPI, and stop when the client leaves
 #
 # previous: [03 · Token streaming](03_token_streaming.ipynb) ·
-# next: 05 · A streaming service ·
+# next: [05 · A streaming service](05_streaming_service.ipynb) ·
 # lab: [04](../exercises/04_fastapi_streaming.ipynb)
 #
 # In twenty minutes you will be able to:
@@ -68,7 +68,7 @@ async def chat(message: str):
 # `async with serve(app) as url` runs an app on a free port, on the event loop
 # of your cells, until the block ends. So it needs an async client.
 #
-# **Predict.** A client sends the question in the query, then one as JSON.
+# **Predict.** A client sends the question in the query, and once more as JSON.
 # What does it get?
 #
 # <details><summary>Answer</summary>
@@ -98,7 +98,7 @@ async with serve_file("".join(cells[0] + cells[1])) as url:
     print(httpx2.post(url + "/chat", params=soup).text)
 
 # %% [markdown]
-# The same answer. And the client may block now: the server's loop is another.
+# The same answer. Now the client may block: the server has a loop of its own.
 #
 # ## What a user meets when something fails
 #
@@ -124,12 +124,13 @@ agent = create_agent(ChatOpenAI(model=name, output_version="v1"), tools=[])
 await talk(chat, "What is LangGraph?")
 
 # %% [markdown]
-# The user gets half an answer, or none, and no reason. In the last one,
-# `msg.content` was a list, and only text can be encoded.
+# The users get half an answer, or none, and no reason. The third one met a bug
+# of `chat`: `msg.content` was a list, and only text can be encoded.
 #
-# Four changes: `text` instead of `content`; nothing but what the model says;
-# the question in the body; and **the first part before the response**, while
-# you can still choose its status.
+# Four changes mend what can be mended. Send `text` instead of `content`. Send
+# nothing but what the model says. Take the question from the body. And take
+# **the first part before you return the response**: until then you can choose
+# the status.
 #
 # **Predict.** The model fails at once, then after three tokens. Which status
 # now?
@@ -183,6 +184,8 @@ await talk(answer, "What is LangGraph?")
 
 # %%
 from workshop.observe import Timeline
+
+model.pace(ttft=1, per_token=0.02)  # seconds: time to meet each other
 
 
 def sync_words(message):
@@ -249,16 +252,16 @@ Timeline.compare(times)
 for endpoint, most in (chat, 41), (async_def_stream, 20), (def_invoke, 41):
     print(endpoint.__name__)
     for users in sorted({1, 5, 20, most}):
-        slow = 0.3 + users**2 / 600  # seconds, so that all can arrive
+        slow = 0.6 + users**2 / 700  # seconds, so that all can arrive
         ttft = 0 if endpoint is async_def_stream else slow
         model.pace(ttft=ttft, per_token=0.001)
         print("   ", await crowd(endpoint, users, "Hello", model))
 model.pace(ttft=0.25, per_token=0.04)
 
 # %% [markdown]
-# (The endpoint that blocks got a fast model, and no 41 users, or you would
-# wait with them.) Threads cost more and end at 40. But the one thing that you
-# must not do is to call sync code in `async def`.
+# The endpoint that blocks got a faster model, and no 41 users. You would have
+# waited with them. So threads do for a few users and end at 40. What you must
+# not do is to call sync code in `async def`.
 #
 # ## What people get wrong: *the handler was cancelled, so the model stopped*
 #
@@ -358,12 +361,12 @@ async def in_own_task(stream):
 
 
 # %% [markdown]
-# **Predict.** One user leaves. For another one the model breaks off: does he
-# learn it?
+# **Predict.** One user leaves. For another one the model breaks off. Does the
+# model stop, and does the error come out?
 #
 # <details><summary>Answer</summary>
 #
-# Yes. `await run` raises the error in the response, as if there were no task.
+# Both. `await run` raises the error in the response, as if there were no task.
 #
 # </details>
 
@@ -378,7 +381,7 @@ model.fault("cut", after_tokens=3)
 await talk(stops, "What is LangGraph?")
 
 # %% [markdown]
-# The model stopped at once, and an error still breaks off the answer.
+# One cut off: the model stopped when its reader left.
 #
 # ## Check yourself
 #

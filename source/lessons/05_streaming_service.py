@@ -382,17 +382,15 @@ for listen in "no", "yes":
 
 # %%
 import logging
-import sys
+import runpy
 
 import ipywidgets as widgets
 from IPython.display import display
 
 os.environ["SERVICE_DB"] = ":memory:"
-sys.path.append("../solutions")
-import service
-
-service.log.addHandler(logging.NullHandler())  # it would log into cells
-site, page = serve(service.app), widgets.HTML()
+logging.getLogger("service").addHandler(logging.NullHandler())
+service = runpy.run_path("../solutions/service.py")["app"]
+site, page = serve(service), widgets.HTML()
 display(page)
 page.value = f"<iframe src={await site.start()} width=100% height=420>"
 ASK = {"message": "What is LangGraph?"}
@@ -415,7 +413,7 @@ ASK = {"message": "What is LangGraph?"}
 # </details>
 
 # %%
-for way in httpx2.ASGITransport(service.app), None:
+for way in httpx2.ASGITransport(service), None:
     client = httpx2.AsyncClient(transport=way, base_url=site.url)
     async with client, client.stream("POST", "/threads/1/runs", json=ASK) as r:
         print("by socket:", way is None, r, model.meter().in_flight)

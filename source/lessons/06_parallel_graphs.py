@@ -435,11 +435,12 @@ print("cancelled:", [run.cancelled() for run in runs])
 # where it runs. The client gets an address and nothing else: one of another
 # machine would do.
 #
-# **Predict.** Eight topics, and two workers. In how many processes do they run?
+# **Predict.** Two workers, eight topics. How many are in flight at the model?
 #
 # <details><summary>Answer</summary>
 #
-# In two, and neither is this kernel. The model sees all eight at once.
+# All eight, from two processes. The first call in each takes seconds: a new
+# process has to load everything.
 #
 # </details>
 
@@ -451,16 +452,16 @@ from dask.distributed import Client, LocalCluster
 
 async def elsewhere(topic):
     await create_agent(ChatOpenAI(model=model.name), []).ainvoke(ask(topic))
-    return os.getpid()
 
 
 local = {"n_workers": 2, "threads_per_worker": 8, "asynchronous": True}
 quiet = {"dashboard_address": None, "silence_logs": "ERROR"}
 async with LocalCluster(**local, **quiet) as cluster:
-    tales, meter = [f"tale {number}" for number in range(8)], model.meter()
+    tales = [f"tale {number}" for number in range(8)]
     async with Client(cluster.scheduler_address, asynchronous=True) as client:
-        pids = await client.gather(client.map(elsewhere, tales))
-print(len({*pids} - {os.getpid()}), "other processes,", meter.read())
+        await client.run(elsewhere, "owls")  # each worker loads LangGraph
+        await counted("tales", client.gather(client.map(elsewhere, tales)))
+        print("processes:", len({*(await client.run(os.getpid)).values()}))
 
 # %% [markdown]
 # ## Check yourself

@@ -27,6 +27,9 @@ def tokens(graph, text, config):
     return graph.astream(ask(text), config, stream_mode="messages")
 
 
+IN_ONE_PIECE = (
+    "no word came while the model still wrote: yield each token as it comes"
+)
 SYNC = (
     "it called a sync method, and the saver belongs to this event loop: "
     "await the one with an `a`"
@@ -182,7 +185,7 @@ async def has_one_thread_for_all(llm, path, thread, text):
             yield message.text
 
 
-@wrong("07.1", "the answer came in 1 piece: stream it")
+@wrong("07.1", IN_ONE_PIECE)
 async def waits_for_the_answer(llm, path, thread, text):
     async with AsyncSqliteSaver.from_conn_string(path) as saver:
         chat = create_agent(llm, [], checkpointer=saver)
@@ -576,7 +579,7 @@ async def updates_in_sync(graph, thread, message_id, text):
         yield word
 
 
-@wrong("07.4", "the answer came in 1 piece: stream it")
+@wrong("07.4", IN_ONE_PIECE)
 async def waits_for_the_new_answer(graph, thread, message_id, text):
     async for state in graph.aget_state_history(on(thread)):
         ids = [message.id for message in state.values["messages"]]
@@ -586,7 +589,7 @@ async def waits_for_the_new_answer(graph, thread, message_id, text):
     yield state["messages"][-1].text
 
 
-@wrong("07.4", "it yielded no text")
+@wrong("07.4", IN_ONE_PIECE)
 async def filters_by_another_node(graph, thread, message_id, text):
     async for state in graph.aget_state_history(on(thread)):
         ids = [message.id for message in state.values["messages"]]

@@ -94,6 +94,13 @@ async def prints_it(work):
     print(heart.longest > 1000)
 
 
+@wrong("08.0", "a block of 0.6 s gave far more: return seconds")
+async def counts_the_missed_beats(work):
+    async with Heartbeat() as heart:
+        await work()
+    return heart.missed
+
+
 @wrong("08.0", "it returned a Heartbeat, not a number of seconds")
 async def returns_the_heart(work):
     async with Heartbeat() as heart:
@@ -194,6 +201,17 @@ def reads_it_once(llm, read_menu, saver):
 def invokes_the_model(llm, read_menu, saver):
     async def reply(state):
         return {"messages": llm.invoke(state["messages"])}
+
+    return sequence(read_in_a_thread(read_menu), reply, saver)
+
+
+@wrong("08.1", "the second table waits until the first is served")
+def takes_a_lock_for_the_model(llm, read_menu, saver):
+    turn = asyncio.Lock()
+
+    async def reply(state):
+        async with turn:
+            return {"messages": await llm.ainvoke(state["messages"])}
 
     return sequence(read_in_a_thread(read_menu), reply, saver)
 
@@ -387,6 +405,25 @@ async def loses_the_error_in_the_task(graph, table, text):
         yield event
     finally:
         task.cancel()
+
+
+@wrong("08.2", "it yielded no event")
+async def waits_for_a_node_named_agent(graph, table, text):
+    async for message, about in tokens(graph, table, text):
+        if about["langgraph_node"] == "agent":
+            yield {"event": "token", "text": message.text}
+
+
+@wrong(
+    "08.2",
+    "the last event of a good answer is {'event': 'token', 'text': '.'}",
+)
+async def never_says_done(graph, table, text):
+    try:
+        async for event in in_a_task(words(graph, table, text)):
+            yield event
+    except openai.APIError:
+        yield {"event": "error"}
 
 
 @wrong("08.2", "the first event came when the model had finished")

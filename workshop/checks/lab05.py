@@ -31,6 +31,7 @@ CUT_AFTER = 3  # tokens
 CAP = 3
 CLIENTS = 8
 DROP_AFTER = 5  # events
+PAUSE = 2  # seconds; a connection is dropped while the model makes one
 
 
 # --- 05.0
@@ -127,11 +128,17 @@ async def says_how_it_ended(answer: Answer) -> str:
     async with kitchen(answer, ttft=0.05) as place:
         _must_generate(answer, place)
         said = {q: place.llm.invoke(q).text for q in (PARAGRAPHS, MARKUP)}
-        place.model.pace(ttft=0.3, per_token=0.05)
         async with served(_event_app(answer, place), place) as site:
             for question, text in said.items():
-                events = await _whole(site, place, question)
+                events = await _stream(site, "/agent", question=question)
+                if not events or events[-1].event != "done":
+                    await _raise_errors(site)
                 _must_be_whole(events, text)
+            place.model.fault("stall", after_tokens=3, seconds=PAUSE)
+            with place.model.meter() as meter:
+                await _leave(site, meter, "/agent", tokens=3)
+                await _until(lambda: not meter.read().in_flight)
+            place.must_be_used(meter, "graph")
             place.model.fault("cut", after_tokens=CUT_AFTER)
             cut = await _stream(site, "/agent")
             tokens = _must_fail(cut, "an answer that was cut")
@@ -177,35 +184,6 @@ def _with_bug(place: Kitchen) -> CompiledStateGraph:
 
     graph = StateGraph(MessagesState).add_node(reply).add_node(bug)
     return graph.add_edge(START, "reply").add_edge("reply", "bug").compile()
-
-
-async def _whole(site: Served, place: Kitchen, question: str) -> Events:
-    """Read a good answer; the first token must come early."""
-    events: Events = []
-    meter = place.model.meter()
-    source = site.client.sse("/agent", params={"question": question})
-    in_flight = None  # when the first token came
-    try:
-        async with source as stream:
-            async for event in stream:
-                if in_flight is None and event.event == "token":
-                    in_flight = meter.read().in_flight
-                events.append(event)
-    except httpx2.TimeoutException:
-        raise Wrong(
-            f"a client got nothing for {PATIENCE} s{site.blocked()}"
-        ) from None
-    except httpx2.TransportError:  # the connection broke off
-        pass
-    if not events or events[-1].event != "done":
-        await _raise_errors(site)
-    place.must_be_used(meter.read(), "graph")
-    if in_flight == 0:
-        raise Wrong(
-            "nothing was streamed: the model had finished before the first "
-            "token came"
-        )
-    return events
 
 
 def _must_be_whole(events: Events, text: str) -> None:
@@ -273,7 +251,7 @@ async def refuses_the_surplus(answer: Answer) -> str:
     """05.2: stream to so many at once, and refuse the others honestly."""
     async with kitchen(answer, ttft=0.05) as place:
         text = place.llm.invoke(WHAT).text
-        place.model.pace(ttft=0.5, per_token=0.05)
+        place.model.pace(ttft=0.5, per_token=0.1)
         value = call(answer, tokens=_tokens(place), cap=CAP)
         app = expect(value, FastAPI, "the app: write `return app`")
         async with served(app, place) as site:
@@ -281,12 +259,16 @@ async def refuses_the_surplus(answer: Answer) -> str:
                 replies = await _crowd(site, CLIENTS)
             place.must_be_used(meter, "tokens")
             wait = _must_refuse(replies, meter, text)
-            await _all_served(site, meter, "whole answers")
+            place.model.pace(ttft=0.2, per_token=0.02)
+            await _all_served(site, "whole answers")
             place.model.fault("cut", after_tokens=2, times=CAP)
             await _crowd(site, CAP)
-            await _all_served(site, meter, "answers that failed")
+            await _all_served(site, "answers that failed")
+            place.model.fault(
+                "stall", after_tokens=2, seconds=PAUSE, times=CAP
+            )
             await asyncio.gather(*(_hang_up(site) for _ in range(CAP)))
-            await _all_served(site, meter, "clients that hung up")
+            await _all_served(site, "clients that hung up")
     return (
         f"{CLIENTS} clients: {CAP} in flight, {CLIENTS - CAP} sent away for "
         f"{wait} s; free again after an end, a failure and a hang-up"
@@ -378,14 +360,14 @@ def _listed(statuses: Counter[int]) -> str:
     return ", ".join(f"{n} x {code}" for code, n in sorted(statuses.items()))
 
 
-async def _all_served(site: Served, meter: Meter, after: str) -> None:
-    """After ``CAP`` of something there must be ``CAP`` places again."""
-    await _until(lambda: not meter.read().in_flight)
-    for _ in range(2):
+async def _all_served(site: Served, after: str) -> None:
+    """After ``CAP`` of something there must soon be ``CAP`` places again."""
+    for _ in range(4):
         await asyncio.sleep(0.3)
         replies = await _crowd(site, CAP)
         free = sum(reply.status == 200 for reply in replies)
         if free == CAP:
+            await asyncio.sleep(0.3)
             return
     raise Wrong(f"after {CAP} {after} there are {free} places, not {CAP}")
 
@@ -412,14 +394,15 @@ async def _nothing_lost(
 ) -> str:
     """Drop a connection and come back; read twice at once; come late."""
     text = place.llm.invoke(WHAT).text
-    place.model.pace(ttft=0.3, per_token=0.08)
     async with served(app, place) as site:
         if routes:
             await _must_know_its_runs(site)
+        place.model.fault("stall", after_tokens=DROP_AFTER, seconds=PAUSE)
         with place.model.meter() as meter:
             run = await _start(site)
-            before = await _drop(site, run, meter)
-            await asyncio.sleep(0.3)  # the app notices that he has left
+            before = await _leave(site, meter, f"/runs/{run}", DROP_AFTER)
+            _must_be_numbered(before)
+            await asyncio.sleep(PAUSE / 3)  # the app notices that he left
             after = await _stream(site, f"/runs/{run}", before[-1].id)
         place.must_be_used(meter, name)
         _must_continue(before, after, meter, text)
@@ -493,33 +476,12 @@ async def _start(site: Served) -> str:
     return str(run)
 
 
-async def _drop(site: Served, run: str, meter: Meter) -> Events:
-    """Read some events, and hang up while the model still writes."""
-    in_flight = 0
-
-    def enough(text: str) -> bool:
-        nonlocal in_flight
-        if len(_parsed(text)) < DROP_AFTER:
-            return False
-        in_flight = meter.read().in_flight
-        return True
-
-    text = await site.hang_up("GET", f"/runs/{run}", until=enough)
-    events = _parsed(text)
-    if len(events) < DROP_AFTER:
-        await _raise_errors(site)
-        raise Wrong(f"a run of 14 tokens sent {len(events)} events")
-    if not in_flight:
-        raise Wrong(
-            f"nothing was streamed: the model had finished before event "
-            f"{DROP_AFTER} came"
-        )
+def _must_be_numbered(events: Events) -> None:
     ids = [event.id for event in events[:DROP_AFTER]]
     if not any(ids):
         raise Wrong("the events have no `id`: nobody can say what he has seen")
     if ids != [str(number + 1) for number in range(DROP_AFTER)]:
         raise Wrong(f"the first ids are {', '.join(ids)}, not 1 to 5")
-    return events
 
 
 def _must_continue(
@@ -561,11 +523,10 @@ async def _must_take_two_readers(site: Served, text: str) -> None:
     both = await asyncio.gather(
         *(_stream(site, f"/runs/{run}") for _ in range(2))
     )
-    counts = sorted(_count(events, "token") for events in both)
-    if counts[0] < counts[1] or counts[0] + counts[1] == 14:
+    if sum(_count(events, "token") for events in both) == 14:
         raise Wrong(
-            f"two readers at once got {counts[0]} and {counts[1]} tokens: "
-            "each must get all"
+            "each token went to one of two readers: a list keeps it for all, "
+            "a queue does not"
         )
     for events in both:
         _must_be_all(events, text, "a second reader")
@@ -588,12 +549,41 @@ async def _must_take_late_readers(
 # --- shared
 
 
-async def _stream(site: Served, path: str, seen: str = "") -> Events:
-    """Read all that an SSE endpoint sends."""
-    headers = {"Last-Event-ID": seen} if seen else {}
-    params = {"question": WHAT}
+async def _stream(
+    site: Served, path: str, seen: str = "", question: str = WHAT
+) -> Events:
+    """Read all that an SSE endpoint sends, over a connection of its own."""
+    headers = {"Connection": "close"}
+    if seen:
+        headers["Last-Event-ID"] = seen
+    params = {"question": question}
     reply = await site.ask("GET", path, headers=headers, params=params)
     return _parsed(reply.text)
+
+
+async def _leave(site: Served, meter: Meter, path: str, tokens: int) -> Events:
+    """Hang up after so many tokens; the model must pause there, not end."""
+    writes = False
+
+    def enough(text: str) -> bool:
+        nonlocal writes
+        if _count(_parsed(text), "token") < tokens:
+            return False
+        writes = meter.read().in_flight > 0
+        return True
+
+    params = {"question": WHAT}
+    text = await site.hang_up("GET", path, until=enough, params=params)
+    events = _parsed(text)
+    if _count(events, "token") < tokens:
+        await _raise_errors(site)
+        raise Wrong(f"{_count(events, 'token')} events called `token` came")
+    if not writes:
+        raise Wrong(
+            "nothing was streamed: the model had finished before token "
+            f"{tokens} came"
+        )
+    return events
 
 
 def _parsed(text: str) -> Events:

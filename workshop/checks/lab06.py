@@ -449,6 +449,8 @@ async def _reader_leaves(answer: Answer, place: Kitchen) -> int:
     left = _still_running(before)
     for task in left:
         task.cancel()
+    if left:
+        await asyncio.wait(left)
     for stream in streams.values():
         with suppress(RuntimeError):  # its task still runs
             await stream.aclose()

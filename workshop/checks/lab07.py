@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+)
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,7 +33,6 @@ from workshop.checks.bench import (
     kitchen,
     result,
 )
-from workshop.model import Meter
 
 Answer = Callable[..., Any]
 
@@ -80,14 +85,17 @@ async def survives_restarts(answer: Answer) -> str:
     """07.1: stream a turn of a chat whose memory is a file."""
     with TemporaryDirectory() as folder:
         path = f"{folder}/chat.db"
-        async with kitchen(answer, ttft=0.05, per_token=0.06) as place:
+        async with kitchen(answer, ttft=0.01, per_token=0.001) as place:
+            llm = _patient(place)
 
             async def turn(thread: str, text: str) -> str:
-                given = {"llm": place.llm, "path": path, "thread": thread}
-                pieces = await _streamed(answer, place, **given, text=text)
+                given = {"llm": llm, "path": path, "thread": thread}
+                said = await _all(_tokens(answer, **given, text=text))
                 _must_be_closed(path)
-                return "".join(pieces)
+                return "".join(said)
 
+            given = {"llm": llm, "path": f"{folder}/x.db", "thread": "x"}
+            await _must_stream(answer, place, **given, text=WHO)
             await turn("ada", IS_ADA)
             for restart in "first", "second":
                 said = await turn("ada", WHO)
@@ -125,11 +133,10 @@ async def pays_once(answer: Answer) -> str:
         kitchen(answer, ttft=0.05) as place,
         _memory() as saver,
     ):
-        graph = _menu(place, saver)
+        graph, reached_fish = _menu(place, saver)
         given = {"graph": graph, "thread": "1"}
         with place.model.meter() as meter:
-            await _cut_off(_nodes(answer, **given, text="A"), meter)
-            await _until(lambda: not meter.read().in_flight)
+            await _cut_off(_nodes(answer, **given, text="A"), reached_fish)
         place.must_be_used(meter, "graph")
         if (await graph.aget_state(_on("1"))).next != ("fish",):
             raise Wrong("its first call did not run the graph on the thread")
@@ -160,20 +167,25 @@ async def pays_once(answer: Answer) -> str:
     return f"{again} requests for the rest of a run: nothing is paid for twice"
 
 
-def _menu(place: Kitchen, saver: AsyncSqliteSaver) -> CompiledStateGraph:
-    """Three courses, a request each; the first one for fish stalls."""
-    llm, faults = _patient(place), ["stall"]
+def _menu(
+    place: Kitchen, saver: AsyncSqliteSaver
+) -> tuple[CompiledStateGraph, asyncio.Event]:
+    """Three courses, a request each; the first fish never gets ready."""
+    llm, reached_fish = _patient(place), asyncio.Event()
 
     def course(dish: str) -> tuple[str, Callable[..., Awaitable[Any]]]:
         async def cook(state: MessagesState) -> dict[str, Any]:
-            if dish == "fish" and faults:
-                place.model.fault(faults.pop())
-            return {"messages": await llm.ainvoke(f"Table 1 orders {dish}")}
+            said = await llm.ainvoke(f"Table 1 orders the {dish}")
+            if dish == "fish" and not reached_fish.is_set():
+                reached_fish.set()
+                await asyncio.Event().wait()
+            return {"messages": said}
 
         return dish, cook
 
     menu = StateGraph(MessagesState).add_sequence([*map(course, DISHES)])
-    return menu.add_edge(START, "soup").compile(checkpointer=saver)
+    graph = menu.add_edge(START, "soup").compile(checkpointer=saver)
+    return graph, reached_fish
 
 
 async def _nodes(answer: Answer, **given: Any) -> AsyncIterator[str]:
@@ -188,10 +200,12 @@ async def _nodes(answer: Answer, **given: Any) -> AsyncIterator[str]:
         ) from None
 
 
-async def _cut_off(nodes: AsyncIterator[str], meter: Meter) -> None:
-    """Read until the fish stalls, then cancel, as a Stop does."""
+async def _cut_off(
+    nodes: AsyncIterator[str], reached_fish: asyncio.Event
+) -> None:
+    """Read until the fish is reached, then cancel, as a Stop does."""
     reading = asyncio.create_task(_all(nodes))
-    await _until(lambda: reading.done() or meter.read().requests == 2)
+    await _until(lambda: reading.done() or reached_fish.is_set())
     reading.cancel()
     await asyncio.wait([reading])
     if not reading.cancelled():
@@ -302,14 +316,15 @@ async def edits_a_message(answer: Answer) -> str:
         _memory() as saver,
     ):
         graph = create_agent(_patient(place), [], checkpointer=saver)
-        for thread in "ada", "eve":
+        for thread in "ada", "bob", "eve":
             for text in IS_ADA, WHO, "Table 3":
                 await graph.ainvoke(_ask(text), _on(thread))
+        first = (await _kept(graph, "bob"))[0]
+        given = {"thread": "bob", "message_id": first.id, "text": WHO}
+        await _must_stream(answer, place, graph=graph, **given)
         before = await _kept(graph, "ada")
-        place.model.pace(ttft=0.05, per_token=0.06)
-        pieces = await _edited(answer, place, graph, before, 2, "Who am I?")
-        new = await _kept(graph, "ada")
-        await _edited(answer, place, graph, new, 0, "My name is Bob")
+        await _edited(answer, graph, 2, "Who am I?")
+        await _edited(answer, graph, 0, "My name is Bob")
         said = (await graph.ainvoke(_ask(WHO), _on("ada")))["messages"][-1]
         if said.text != "Your name is Bob.":
             raise Wrong(
@@ -323,24 +338,19 @@ async def edits_a_message(answer: Answer) -> str:
         if len(await _kept(graph, "eve")) != 6:
             raise Wrong("it changed another thread")
     return (
-        f"the new answer came in {len(pieces)} pieces, and the old version "
-        f"is one of {len(versions)} in the history"
+        "after 2 edits the chat goes on, and the first version is one of "
+        f"{len(versions)} in the history"
     )
 
 
 async def _edited(
-    answer: Answer,
-    place: Kitchen,
-    graph: CompiledStateGraph,
-    before: list[BaseMessage],
-    index: int,
-    text: str,
-) -> list[str]:
-    """Edit the message at the index; return the pieces of the answer."""
-    old = before[index]
+    answer: Answer, graph: CompiledStateGraph, index: int, text: str
+) -> None:
+    """Edit the message of Ada's thread at that index."""
+    before = await _kept(graph, "ada")
+    old, was = before[index], [message.text for message in before]
     given = {"thread": "ada", "message_id": old.id, "text": text}
-    pieces = await _streamed(answer, place, graph=graph, **given)
-    was = [message.text for message in before]
+    said = "".join(await _all(_tokens(answer, graph=graph, **given)))
     now = [message.text for message in await _kept(graph, "ada")]
     if now == was:
         raise Wrong("the thread ends as it did before the edit")
@@ -356,9 +366,10 @@ async def _edited(
         raise Wrong("what came after the old message is still there")
     if now[:index] != was[:index]:
         raise Wrong("what came before the old message is gone")
-    if now[index:] != [text, "".join(pieces)]:
-        raise Wrong(f"the thread ends with {now[index:]}")
-    return pieces
+    if now[index:] != [text, said]:
+        raise Wrong(
+            f"the thread ends with {now[index:]}, and it yielded {said!r}"
+        )
 
 
 # --- shared
@@ -391,32 +402,36 @@ def _saver_mistakes_named() -> Iterator[None]:
         ) from None
 
 
-async def _streamed(answer: Answer, place: Kitchen, **given: Any) -> list[str]:
-    """The pieces of one streamed turn, which must not come in one lump."""
-    pieces: list[str] = []
-    with place.model.meter() as meter, _saver_mistakes_named():
-        sent_at_first = 0
-        async for piece in _generated(call(answer, **given), "yield tokens"):
-            if expect(piece, str, "a text"):
-                sent_at_first = sent_at_first or meter.read().tokens_sent
-                pieces.append(piece)
+async def _must_stream(answer: Answer, place: Kitchen, **given: Any) -> None:
+    """Read one word while the model stalls, and leave."""
+    place.model.fault("stall", after_tokens=2)
+    with place.model.meter() as meter:
+        try:
+            async with (
+                asyncio.timeout(PATIENCE),
+                aclosing(_tokens(answer, **given)) as tokens,
+            ):
+                await anext(tokens, None)
+        except TimeoutError:
+            raise Wrong(
+                "no word came while the model still wrote: yield each token "
+                "as it comes"
+            ) from None
     place.must_be_used(meter, "llm" if "llm" in given else "graph")
-    if meter.requests > 1:
-        raise Wrong(f"one turn took {meter.requests} requests")
-    if not pieces:
-        raise Wrong("it yielded no text")
-    if len(pieces) == 1:
-        raise Wrong("the answer came in 1 piece: stream it")
-    if sent_at_first >= meter.tokens_sent:
-        raise Wrong(
-            "nothing was streamed: the model had finished before the first "
-            "piece came"
-        )
-    return pieces
 
 
-def _generated(value: Any, advice: str) -> AsyncIterator[Any]:
-    return expect(value, AsyncIterator, f"an async generator: {advice}")
+async def _tokens(answer: Answer, **given: Any) -> AsyncGenerator[str, None]:
+    """The texts that it yields, but for empty ones."""
+    stream = _generated(call(answer, **given), "yield tokens")
+    with _saver_mistakes_named():
+        async with aclosing(stream):
+            async for piece in stream:
+                if expect(piece, str, "a text"):
+                    yield piece
+
+
+def _generated(value: Any, advice: str) -> AsyncGenerator[Any, None]:
+    return expect(value, AsyncGenerator, f"an async generator: {advice}")
 
 
 async def _all(stream: AsyncIterator[str]) -> list[str]:

@@ -1,0 +1,240 @@
+"""Turn the figures of services.py into a page of Markdown."""
+
+from collections import defaultdict
+from statistics import median
+
+from report import table
+from services_client import FIRST, PER_TOKEN, TOKENS
+
+NOTES, SERVICE = "notes' /chat", "final service"
+SLACK = 0.02  # seconds that a time may be worse by and still count as equal
+SHARE = 1.05  # the same for a cost
+
+LEGEND = f"""\
+An answer has {TOKENS} tokens; the model sends the first after {FIRST} s and
+one every {1000 * PER_TOKEN:.0f} ms, so it takes
+{FIRST + TOKENS * PER_TOKEN:.2f} s at best. All clients ask at the same
+moment. *First token* and *end* are what they see. *CPU* is of the server's
+process alone, *memory* is how much its resident memory grows, for each
+stream. *Whole* answers have every token in order. *Others* is the share of
+the machine that processes used which have nothing to do with it. Each row is
+the round that others disturbed least."""
+
+
+class Results(defaultdict[str, list[dict]]):
+    """The results of each part, in order."""
+
+    def __init__(self) -> None:
+        super().__init__(list)
+
+
+def names(results: list[dict]) -> list[str]:
+    """Return what was measured, each once, in order."""
+    return list(dict.fromkeys(result["server"] for result in results))
+
+
+def quietest(results: list[dict], server: str, visitors: int = 0) -> dict:
+    """Return the round that others disturbed least."""
+    rounds = [
+        result
+        for result in results
+        if result["server"] == server
+        and visitors in (0, result["visitors"])
+    ]
+    return min(rounds, key=lambda result: result["others"])
+
+
+def typical_cost(results: list[dict], server: str) -> float:
+    """Return the median CPU, µs a token, of all rounds."""
+    return median(r["cpu"] for r in results if r["server"] == server)
+
+
+def seconds(times: dict[str, float]) -> str:
+    """Return p50 / p95 in seconds, or a dash."""
+    if not times:
+        return "–"
+    return f"{times['p50']:.2f} / {times['p95']:.2f} s"
+
+
+def row(result: dict) -> list[str]:
+    """Return the cells of one load."""
+    whole = result["outcomes"].get("whole", 0)
+    complete = f"{whole:,} of {result['asked']:,}"
+    if whole < result["asked"]:
+        complete += f" in {result['wall']:.0f} s"
+    return [
+        result["server"],
+        f"{result['visitors']:,}",
+        seconds(result["first"]),
+        seconds(result["end"]),
+        f"{result['tokens_per_second']:,.0f}",
+        f"{result['cpu']:,.0f} µs",
+        f"{1000 * result['grown'] / result['visitors']:,.0f} kB",
+        complete,
+        f"{100 * result['others']:.0f} %",
+    ]
+
+
+HEAD = [
+    "Endpoint",
+    "Clients",
+    "First token p50 / p95",
+    "End p50 / p95",
+    "Tokens/s",
+    "CPU a token",
+    "Memory a stream",
+    "Whole",
+    "Others",
+]
+
+
+def loads(results: list[dict]) -> str:
+    """Return a table of each endpoint at each size."""
+    sizes = sorted({result["visitors"] for result in results})
+    return table(
+        HEAD,
+        (
+            row(quietest(results, server, size))
+            for size in sizes
+            for server in names(results)
+        ),
+    )
+
+
+def twice(results: list[dict]) -> str:
+    """Return a table of the streams at which the wait doubles."""
+
+    def cells(server: str) -> list[str]:
+        rounds = [r for r in results if r["server"] == server]
+        best = quietest(results, server)
+        more = "more than " if best["here"] >= best["most"] else ""
+        return [
+            server,
+            f"{best['alone']:.2f} s",
+            f"{more}{best['here']}",
+            ", ".join(str(r["here"]) for r in rounds),
+            f"{best['cpu']:,.0f} µs",
+            f"{100 * best['others']:.0f} %",
+        ]
+
+    head = ["Endpoint", "First token alone", "Streams", "All rounds"]
+    head += ["CPU a token", "Others"]
+    return table(head, map(cells, names(results)))
+
+
+def costs(results: list[dict], first: str) -> str:
+    """Return a table of what a token costs, each beside the first row."""
+    head = ["", "CPU a token", "All rounds", "Beside the first"]
+    base = typical_cost(results, names(results)[0])
+
+    def cells(server: str) -> list[str]:
+        rounds = [r["cpu"] for r in results if r["server"] == server]
+        cost = typical_cost(results, server)
+        return [
+            server if server == SERVICE else f"{first}{server}",
+            f"{cost:,.0f} µs",
+            ", ".join(f"{each:,.0f}" for each in rounds),
+            f"{100 * (cost / base - 1):+.0f} %",
+        ]
+
+    return table(head, map(cells, names(results)))
+
+
+def layers(results: list[dict]) -> str:
+    """Return a table of what each layer costs."""
+
+    def cells(server: str) -> list[str]:
+        rounds = [r["cpu"] for r in results if r["server"] == server]
+        return [
+            server,
+            f"{median(rounds):,.0f} µs",
+            ", ".join(f"{each:,.0f}" for each in rounds),
+        ]
+
+    head = ["What is between the model and the wire", "CPU a token"]
+    return table([*head, "All rounds"], map(cells, names(results)))
+
+
+def worse(results: list[dict], sizes: list[int]) -> list[str]:
+    """Return where the service is worse than the notes' endpoint."""
+    found = []
+    for size in sizes:
+        ours = quietest(results, SERVICE, size)
+        theirs = quietest(results, NOTES, size)
+        for what, key in (("first token", "first"), ("end", "end")):
+            for share in ("p50", "p95"):
+                us, them = ours[key].get(share), theirs[key].get(share)
+                if them and (us is None or us > them + SLACK):
+                    found.append(f"{what} {share} at {size:,} clients")
+        if ours["cpu"] > SHARE * theirs["cpu"]:
+            found.append(f"CPU a token at {size:,} clients")
+        if ours["outcomes"].get("whole", 0) < ours["asked"]:
+            found.append(f"completeness at {size:,} clients")
+    return found
+
+
+def verdicts(results: Results) -> str:
+    """Return a line for each aim."""
+    rows = results["rows"]
+    sizes = sorted({result["visitors"] for result in rows})
+    here = {
+        server: quietest(results["twice"], server)["here"]
+        for server in (NOTES, SERVICE)
+    }
+    many = here[SERVICE] / here[NOTES]
+    cost = (
+        quietest(rows, NOTES, sizes[-1])["cpu"]
+        / quietest(rows, SERVICE, sizes[-1])["cpu"]
+    )
+    met = {True: "met", False: "**not met**"}
+    found = worse(rows, sizes)
+    where = f" It is worse in: {'; '.join(found)}." if found else ""
+    return "\n".join(
+        [
+            "- Twice the notes' streams on a core before the first token"
+            f" takes twice as long: {here[SERVICE]} against {here[NOTES]},"
+            f" {many:.1f} times: {met[many >= 2]}.",
+            f"- At {sizes[-1]:,} clients a token of the notes' endpoint"
+            f" costs {cost:.1f} times the CPU.",
+            "- Never worse than the notes' endpoint (by more than"
+            f" {1000 * SLACK:.0f} ms, or {100 * (SHARE - 1):.0f} % of CPU):"
+            f" {met[not found]}.{where}",
+        ]
+    )
+
+
+def page(results: Results, machine: str, took: float) -> str:
+    """Return the whole page; `machine` says when and where it was."""
+    everything = [result for part in results.values() for result in part]
+    others = median(result["others"] for result in everything)
+    delay = max(r["client_delay"].get("p95", 0.0) for r in everything)
+    steps = results["steps"]
+    parts = [
+        "# The finished service beside the endpoints that people write",
+        f"{machine}. Written by `python benchmarks/services.py` in"
+        f" {took / 60:.0f} minutes.",
+        verdicts(results),
+        "## One process",
+        loads(results["rows"]),
+        LEGEND,
+        "## Two workers",
+        loads(results["two"]),
+        "## How many streams until the first token takes twice as long",
+        "A new client comes ten times a second and asks again and again."
+        " The run ends when the median first token of the last seconds took"
+        " twice as long as for one client alone.",
+        twice(results["twice"]),
+        "## What each step gives",
+        f"The service as it is, and without one step, with"
+        f" {steps[0]['visitors']} clients at once. The figure is the median"
+        " of all rounds, in turns.",
+        costs(steps, "without "),
+        "## Where the CPU goes",
+        f"{results['layers'][0]['visitors']} clients at once, one process,"
+        " all in turns; the median of all rounds.",
+        layers(results["layers"]),
+        f"Over all loads, others used a median of {100 * others:.0f} % of the"
+        f" machine. The client's own clock was at most {1000 * delay:.1f} ms"
+        " late (p95).",
+    ]
+    return "\n\n".join(parts) + "\n"
