@@ -501,6 +501,9 @@ async def leaves_the_streams_open(streams, size):
         await asyncio.wait(tasks)
 
 
+kept = []
+
+
 @wrong("06.4", NOT_CLOSED)
 async def leaves_the_tasks(streams, size):
     queue = asyncio.Queue(size)
@@ -508,6 +511,7 @@ async def leaves_the_tasks(streams, size):
         asyncio.create_task(fill_and_close(queue, *item))
         for item in streams.items()
     ]
+    kept.extend(tasks)  # or they end when they are collected, now or later
     for _ in tasks:
         while isinstance(item := await queue.get(), tuple):
             yield item
