@@ -45,7 +45,8 @@ LONGEST = ("test_browser.py", "test_chat_page.py", "test_exercises.py")
 
 
 def group_of(item: pytest.Item) -> str:
-    """What runs in one worker."""
-    params = getattr(item, "callspec", None)
-    task = params.params.get("task", "") if params else ""
-    return f"{item.path.parent.name}/{item.path.name} {task[:2]}".rstrip()
+    """What runs in one worker: a file, of the exercises a lab."""
+    group = f"{item.path.parent.name}/{item.path.name}"
+    if item.path.name == "test_exercises.py" and hasattr(item, "callspec"):
+        group += " " + item.callspec.params["task"][:2]
+    return group

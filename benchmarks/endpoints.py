@@ -9,9 +9,11 @@ model and the wire.
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -22,6 +24,9 @@ from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_openai import ChatOpenAI
 from services_client import FIRST, PER_TOKEN, TOKENS, WORDS
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "solutions"))
+from service import DictChunks
 
 llm = ChatOpenAI(model="gpt-4o")
 agent = create_agent(llm, tools=[])
@@ -76,15 +81,6 @@ def sync(message: str) -> StreamingResponse:
 # --- Layers -----------------------------------------------------------------
 
 Tokens = Callable[[str], AsyncIterator[str]]  # from a message
-
-
-class DictChunks(openai.AsyncOpenAI):
-    """As in the service: the parsed JSON instead of a model a token."""
-
-    async def post(self, path: str, **options: Any) -> Any:
-        if options.get("stream"):
-            options["stream_cls"] = openai.AsyncStream[object]
-        return await super().post(path, **options)
 
 
 def clients(http: Any) -> tuple[openai.AsyncOpenAI, DictChunks]:
@@ -151,8 +147,8 @@ async def from_sdk_dicts(message: str) -> AsyncIterator[str]:
         model="gpt-4o", stream=True, messages=said(message)
     )
     async for chunk in stream:
-        if text := chunk["choices"][0]["delta"].get("content"):
-            yield text
+        if isinstance(chunk, dict):  # text; the last chunk has none
+            yield chunk["choices"][0]["delta"]["content"]
 
 
 async def from_chat_model(message: str) -> AsyncIterator[str]:

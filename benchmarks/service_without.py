@@ -33,7 +33,7 @@ def calm_gc() -> None:
     )
 
 
-def memory_beside_the_journal() -> None:
+def memory_with_the_journal() -> None:
     """Keep the agent's memory with LangGraph's own async saver."""
     path = os.environ["SERVICE_DB"]
     service.Memory = lambda *_: AsyncSqliteSaver(aiosqlite.connect(path))
@@ -73,9 +73,9 @@ def one_send_for_late_events() -> None:
 STEPS: dict[str, Callable[[], None]] = {
     "dict chunks": dict_chunks,
     "calm gc": calm_gc,
-    "memory beside the journal": memory_beside_the_journal,
+    "memory in the journal's thread": memory_with_the_journal,
     "aiohttp": aiohttp,
-    "no limit a chunk": no_limit_a_chunk,
+    "`stream_chunk_timeout=None`": no_limit_a_chunk,
     "one send for late events": one_send_for_late_events,
 }
 

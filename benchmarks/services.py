@@ -22,7 +22,6 @@ from datetime import date
 from itertools import count
 from pathlib import Path
 
-import psutil
 from mock_servers import (
     allow_open_files,
     busy_seconds,
@@ -32,8 +31,8 @@ from mock_servers import (
     megabytes,
     wait_for_200,
 )
-from services_client import FIRST, PER_TOKEN, TOKENS, Visit
-from services_report import Results, page
+from services_client import FIRST, PER_TOKEN, Visit
+from services_report import NOTES, SERVICE, Results, page
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -41,9 +40,7 @@ PYTHON = sys.executable
 LIMIT = 60.0  # seconds for a load
 SHORT = 10.0  # seconds for a load that would take too long
 GLANCE = 0.1  # seconds between two looks at a server's memory
-ARRIVALS = 0.1  # seconds between two arrivals on the way to twice the wait
-NOTES, SERVICE = "notes' /chat", "final service"
-ANSWER = FIRST + TOKENS * PER_TOKEN  # seconds, at best
+ARRIVALS = 0.2  # seconds between two arrivals on the way to twice the wait
 
 
 @dataclass(frozen=True)
@@ -74,12 +71,12 @@ RIVALS = [
         rounds=1,
     ),
 ]
-STEPS = [
+STEPS = [  # of service_without.py
     "dict chunks",
     "calm gc",
-    "memory beside the journal",
+    "memory in the journal's thread",
     "aiohttp",
-    "no limit a chunk",
+    "`stream_chunk_timeout=None`",
     "one send for late events",
 ]
 LAYERS = {  # path below /layers: what it is
@@ -229,7 +226,7 @@ def rows(bench: Bench, sizes: list[int], rounds: int) -> Iterator[dict]:
             for server in RIVALS:
                 if server.rounds and number >= server.rounds:
                     continue
-                asks = 3 if size == 1 else 1
+                asks = 4 if size == 1 else 1
                 with bench.running(server) as running:
                     yield running.load(size, asks)
 

@@ -15,16 +15,18 @@ from array import array
 from collections import Counter
 from dataclasses import dataclass
 from itertools import count, cycle, islice
+from statistics import median
 from urllib.parse import quote
 
 from load_client import watch_own_clock
 
 WORDS = ["one", "two", "six", "ten"]  # each one is a token of the model
 TOKENS = 60  # in each answer
-FIRST, PER_TOKEN = 0.25, 0.04  # seconds: the practice model's default pace
+FIRST, PER_TOKEN = 0.25, 0.02  # seconds: the pace of the model
 WORD = re.compile(rb"\b(?:" + "|".join(WORDS).encode() + rb")\b")
 END = b"0\r\n\r\n"  # of a chunked answer
-CHECK = 0.05  # seconds between two looks at what the visitors do
+CHECK = 0.05  # seconds between two looks at what the visitors see
+WINDOW = 1.0  # seconds that such a look goes back
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,6 @@ class Crowd:
         self.numbers = count()
         self.answers: list[Answer] = []
         self.here = 0  # visitors that have arrived
-        self.late: list[tuple[float, int, float]] = []  # see `on_watch`
 
     async def visitor(self, number: int) -> None:
         """Arrive, and ask again and again."""
@@ -138,21 +139,19 @@ class Crowd:
     async def on_watch(self) -> None:
         """Return when first tokens take longer than `visit.enough`.
 
-        An answer counts with the time it has waited so far.
+        The median of those asked for in the last `WINDOW` counts, with the
+        time that they have waited so far.
         """
         while True:
             await asyncio.sleep(CHECK)
             now = time.perf_counter()
-            waits = sorted(
+            waits = [
                 (answer.first or now) - answer.asked
-                for answer in self.answers[-1000:]
+                for answer in self.answers
                 if now - answer.asked < WINDOW
-            )
-            if len(waits) >= 5 and waits[len(waits) // 2] > self.visit.enough:
+            ]
+            if len(waits) >= 5 and median(waits) > self.visit.enough:
                 return
-
-
-WINDOW = 2.0  # seconds over which `on_watch` takes the median
 
 
 def percentiles(values: list[float]) -> dict[str, float]:

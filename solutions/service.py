@@ -65,6 +65,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.graph.state import CompiledStateGraph
+from openai.types.chat import ChatCompletionChunk
 from pydantic import BaseModel, Field
 
 TICK = 0.1  # seconds between two looks at the journal
@@ -191,9 +192,20 @@ class Journal:
         except sqlite3.IntegrityError:
             raise Busy from None
 
-    def add(self, events: Iterable[tuple[str, Event]]) -> None:
+    def keep(
+        self, events: Iterable[tuple[str, Event]]
+    ) -> dict[str, tuple[bool, float]]:
+        """Add events of this worker's runs, and tell what others want.
+
+        The open ones: (asked to stop, when another worker last read it).
+        """
         with self.db:
             self._add(events)
+        rows = self.db.execute(
+            "SELECT id, stop, read FROM runs WHERE worker = ? AND open",
+            (self.worker,),
+        )
+        return {run: (bool(stop), read) for run, stop, read in rows}
 
     def _add(self, events: Iterable[tuple[str, Event]]) -> None:
         self.db.executemany(
@@ -248,14 +260,6 @@ class Journal:
             "SELECT id FROM runs WHERE thread = ? AND open", (thread,)
         ).fetchone()
         return row and row[0]
-
-    def ours(self) -> dict[str, tuple[bool, float]]:
-        """The open runs of this worker: (asked to stop, last read)."""
-        rows = self.db.execute(
-            "SELECT id, stop, read FROM runs WHERE worker = ? AND open",
-            (self.worker,),
-        )
-        return {run: (bool(stop), read) for run, stop, read in rows}
 
     def take_over(
         self, alive: list[str], lease: float
@@ -550,10 +554,9 @@ class Service:
             (run.id, event) for run in runs for event in run.events[run.kept :]
         ]
         counts = [len(run.events) for run in runs]
-        await self.ask(self.journal.add, fresh)
+        ours = await self.ask(self.journal.keep, fresh)
         for run, count in zip(runs, counts, strict=True):
             run.kept = count
-        ours = await self.ask(self.journal.ours)
         now = time.monotonic()
         for run in runs:
             stop, read = ours.get(run.id, (True, 0.0))
@@ -616,13 +619,32 @@ def log_bug(error: Exception) -> None:
     log.error(json.dumps(about | {"line": where.lineno}))
 
 
+class TextAsDicts(openai.AsyncStream[object]):
+    """Plain text stays the dict that the SDK has parsed; ChatOpenAI takes
+    it. Any other chunk becomes the SDK's model, as usual."""
+
+    async def __aiter__(self) -> AsyncIterator[object]:
+        async for chunk in super().__aiter__():
+            match chunk:
+                case {
+                    "choices": [
+                        {"delta": {"content": str(), **more}} as choice
+                    ]
+                } if not (
+                    more or choice.get("logprobs") or chunk.get("usage")
+                ):
+                    yield chunk
+                case _:
+                    yield ChatCompletionChunk.construct(**chunk)
+
+
 class DictChunks(openai.AsyncOpenAI):
-    """Streams chat completions as the dicts that ChatOpenAI makes of them
-    anyway: no model is built for each token. That halves what one costs."""
+    """Streams text without a model for each token, which ChatOpenAI would
+    only turn back into a dict. That halves what a token costs."""
 
     async def post(self, path: str, **options: Any) -> Any:
         if options.get("stream"):
-            options["stream_cls"] = openai.AsyncStream[object]
+            options["stream_cls"] = TextAsDicts
         return await super().post(path, **options)
 
 

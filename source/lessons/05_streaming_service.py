@@ -103,20 +103,19 @@ async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
         print(path, repr(seen), getattr(seen, "text", ""))
 
 # %% [markdown]
-# Three tokens, `200 OK`, a clean end: a whole answer looks the same. In a
-# browser, `fetch` reports an error for the first and none for the second. So
-# the last event must say how it ended, `done` or `error`. **A stream without
-# either was cut.**
+# Three tokens, `200 OK`, a clean end: a whole answer looks the same. A
+# browser's `fetch` sees no error either. (A failure at once, without a pause
+# before it, breaks off both. Count on neither.) So the last event must say
+# how it ended. **A stream without `done` or `error` was cut.**
 #
 # ## A run of its own
 #
 # A reader who loses the connection should not lose the answer. So the answer
 # is a **run**: a task that writes a list of events, whoever reads them.
 #
-# Whatever ends it becomes an event: success, a failure, the time limit, a
-# cancel. Clients get the name of an error; its text may hold keys. `changed`
-# wakes those who wait. A run that nobody reads for `GRACE` seconds is
-# cancelled.
+# Whatever ends it becomes an event: success, failure, time limit, cancel.
+# Clients get the name of an error; its text may hold keys. `changed` wakes
+# those who wait. A run that nobody reads for `GRACE` seconds is cancelled.
 
 # %%
 from contextlib import asynccontextmanager
@@ -189,7 +188,7 @@ async def start(thread: str, q: str):
 # back names the last event he saw in `Last-Event-ID`. A browser's
 # `EventSource` does so by itself.
 #
-# If you change an endpoint, run these three cells again.
+# After you change an endpoint, run the cells from `lifespan` on again.
 
 
 # %%
@@ -310,13 +309,13 @@ async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
 # %% [markdown]
 # Now they know, and can offer to ask again.
 #
-# **Predict.** Ada says her name, then asks for it. Then she asks once more,
-# after a new start of the app: its memory is as new as one that an endpoint
-# opens for itself. What does she hear?
+# **Predict.** Ada says her name, then asks for it. Then the app starts anew,
+# with an empty memory, as each request would if it opened its own. Ada asks
+# again. What does she hear?
 #
 # <details><summary>Answer</summary>
 #
-# Her name, and then that she has not told it. A memory that is made for each
+# Her name, and then that she has not told it. A memory that is made for one
 # request forgets.
 #
 # </details>
@@ -364,12 +363,14 @@ async def chat(socket: WebSocket, listen: bool, run=reader):
 
 # %%
 for listen in "no", "yes":
-    runs["ws"] = Run("What is LangGraph?")
+    runs["ws"] = Run("Tell me a story in 40 words")
     async with serve(app) as url, open_ws(f"ws{url[4:]}/ws/{listen}") as ws:
         await ws.send(await ws.recv())
-        print(listen, [word async for word in ws][-1])
+        print(listen, [w async for w in ws][-1], len(runs["ws"].events) > 40)
 
 # %% [markdown]
+# `True` says that the run wrote all 40 words. The other one stopped.
+#
 # ## All of it: the finished service
 #
 # [`service.py`](../solutions/service.py) is this lesson carried to its end. A
@@ -393,7 +394,7 @@ service = runpy.run_path("../solutions/service.py")["app"]
 site, page = serve(service), widgets.HTML()
 display(page)
 page.value = f"<iframe src={await site.start()} width=100% height=420>"
-ASK = {"message": "What is LangGraph?"}
+ASK = {"message": "Tell me a story in 60 words"}
 
 # %% [markdown]
 # Chat with it before you run the next cell, which stops it. Ask for 99 words

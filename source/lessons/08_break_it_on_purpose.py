@@ -12,7 +12,8 @@
 #
 # Each exhibit has a symptom as its title, threads where people met it, a
 # cell that shows it, and a proof of the mend. Run the cells of *Setup*, then
-# any exhibit, in any order. The last ones are a doctor and a check.
+# any exhibit, in any order. The last ones are a doctor and a check. Threads
+# that were open in September 2026 are marked so.
 
 # %% [markdown] tags=["cheat-sheet"]
 # ## Where does it hurt
@@ -241,7 +242,7 @@ print(*[line for line in said if "lunch" in line])
 
 # %% [markdown]
 # **blockbuster** names the call, and raises at once. `langgraph dev` switches
-# it on. **Mend.** The async twin, or a thread: the second line below passes.
+# it on. **Mend.** The async twin, or a thread: `to_thread` passes here.
 
 # %% tags=["raises-exception"]
 from blockbuster import blockbuster_ctx
@@ -333,8 +334,8 @@ print("in the loop's thread:", "MainThread" in threads)
 # · [prefect#23055](https://github.com/PrefectHQ/prefect/issues/23055)
 #
 # No CPU, no error, no end. **Why.** `result()` holds the thread on which the
-# coroutine should run. **Mend.** In async code, `await`. The pair below is for
-# another thread than the loop's.
+# coroutine should run. **Mend.** In async code, `await`. The function
+# `run_coroutine_threadsafe` is for other threads than the loop's.
 
 
 # %%
@@ -533,8 +534,8 @@ call["messages"]
 
 # %% [markdown]
 # **Why.** A forgotten word. **Mend.** `await` where Python says `coroutine`,
-# `async for` where it says `async_generator`. It also warns `was never
-# awaited`, later, and often under another cell.
+# `async for` where it says `async_generator`. A warning, `was never awaited`,
+# comes later, and often under another cell.
 
 # %%
 print((await call)["messages"][-1].text)
@@ -576,7 +577,7 @@ await apart(nested, modules="nest_asyncio")
 # open · [lesson 01](01_sync_vs_async.ipynb)
 #
 # **Why.** All `ChatOpenAI` share one pool, and its connections belong to the
-# loop that ended. Each second run meets them, and throws them away. **Mend.**
+# loop that ended. Every second run meets them, and throws them away. **Mend.**
 # One `asyncio.run` around everything.
 
 
