@@ -20,6 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
         option.nbval_sanitize_with = str(path)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep each file to one worker, and begin with the longest.
 

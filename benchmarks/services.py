@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
@@ -75,7 +77,6 @@ STEPS = [  # of service_without.py
     "dict chunks",
     "calm gc",
     "memory in the journal's thread",
-    "aiohttp",
     "`stream_chunk_timeout=None`",
     "one send for late events",
 ]
@@ -89,10 +90,12 @@ LAYERS = {  # path below /layers: what it is
     "chat-model": "`ChatOpenAI.astream`",
     "agent": "`create_agent`, `astream`: the notes' stack",
     "lean-agent": "the same with dict chunks, no time limit a chunk",
-    "aiohttp-agent": "the same on aiohttp",
-    "callback": "as above on httpx2, by a callback instead of `astream`",
-    "events": "as above on httpx2, by `astream_events`",
+    "callback": "as above, by a callback instead of `astream`",
+    "events": "as above, by `astream_events`",
 }
+if find_spec("aiohttp"):
+    STEPS.append("aiohttp")
+    LAYERS["aiohttp-agent"] = "as above, by `astream` on aiohttp"
 
 
 @contextmanager
@@ -120,7 +123,6 @@ class Bench:
     """One practice model, and servers that ask it."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self.stack = stack
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         port = free_port()
         self.model = f"http://127.0.0.1:{port}/v1"
@@ -304,6 +306,7 @@ def main() -> None:
     """Measure everything, print the page and write it."""
     options = arguments()
     allow_open_files()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # end servers too
     began = time.perf_counter()
     results = Results()
     with ExitStack() as stack:

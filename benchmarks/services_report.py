@@ -165,14 +165,14 @@ def worse(results: list[dict], rival: str, sizes: list[int]) -> list[str]:
             quietest(results, server, size) for server in (SERVICE, rival)
         )
         if ours["outcomes"].get("whole", 0) < ours["asked"]:
-            found.append(f"whole answers at {size:,} clients")
+            found.append(f"whole answers with {size:,}")
         for what, key in (("first token", "first"), ("end", "end")):
             for share, them in theirs[key].items():
                 us = ours[key].get(share, LONG)
                 if us > max(them + SLACK, them * SHARE):
-                    found.append(f"{what} {share} at {size:,} clients")
+                    found.append(f"{what} {share} with {size:,}")
         if ours["cpu"] > theirs["cpu"] * SHARE:
-            found.append(f"CPU a token at {size:,} clients")
+            found.append(f"CPU a token with {size:,}")
     return found
 
 

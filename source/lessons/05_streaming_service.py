@@ -110,8 +110,8 @@ async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
 #
 # ## A run of its own
 #
-# A reader who loses the connection should not lose the answer. So the answer
-# is a **run**: a task that writes a list of events, whoever reads them.
+# Who loses the connection should not lose the answer. So the answer is a
+# **run**: a task that writes a list of events, whoever reads.
 #
 # Whatever ends it becomes an event: success, failure, time limit, cancel.
 # Clients get the name of an error; its text may hold keys. `changed` wakes
