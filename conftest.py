@@ -1,9 +1,11 @@
 """What holds for every test of the course, the notebooks' cells included."""
 
 import os
+import re
 from collections import Counter
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # Every cell talks to the practice model, whatever the environment says:
 # a test must not spend money or send traces.
@@ -20,34 +22,46 @@ def pytest_configure(config: pytest.Config) -> None:
         option.nbval_sanitize_with = str(path)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_xdist_make_scheduler(config, log) -> LoadScopeScheduling:
+    """Keep each file to one worker, the exercises lab by lab.
+
+    The mark `xdist_group` would say it, but xdist 3.8 does not read it under
+    pytest 9.2 (pytest-xdist#1386).
+    """
+    return ByGroup(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep each file to one worker, and begin with the longest.
+    """Begin with the longest.
 
     First the browsers and the exercises, then the notebooks, each with a
     kernel to start; last the files of many small tests, which fill the gap.
-    The exercises are one group for each lab.
     """
-    groups = [group_of(item) for item in items]
-    tests = Counter(groups)
+    tests = Counter(group_of(item.nodeid) for item in items)
 
     def turn(item: pytest.Item) -> tuple[int, int]:
         if item.path.name in LONGEST:
             return (-1, 0)
-        count = tests[group_of(item)]
+        count = tests[group_of(item.nodeid)]
         return (0, -count) if item.path.suffix == ".ipynb" else (1, count)
 
-    for item, group in zip(items, groups, strict=True):
-        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=turn)
 
 
 LONGEST = ("test_browser.py", "test_chat_page.py", "test_exercises.py")
 
 
-def group_of(item: pytest.Item) -> str:
+LAB = re.compile(r"tests/test_exercises\.py::\w+\[\d\d")
+
+
+def group_of(nodeid: str) -> str:
     """What runs in one worker: a file, of the exercises a lab."""
-    group = f"{item.path.parent.name}/{item.path.name}"
-    if item.path.name == "test_exercises.py" and hasattr(item, "callspec"):
-        group += " " + item.callspec.params["task"][:2]
-    return group
+    lab = LAB.match(nodeid)
+    return lab[0].split("[")[1] if lab else nodeid.split("::")[0]
+
+
+class ByGroup(LoadScopeScheduling):
+    """Send one group after another to the workers that are free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
