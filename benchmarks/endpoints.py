@@ -11,7 +11,6 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -88,11 +87,12 @@ def clients(http: Any) -> tuple[openai.AsyncOpenAI, DictChunks]:
     return openai.AsyncOpenAI(http_client=http), DictChunks(http_client=http)
 
 
-def agent_on(http: Any) -> Any:
+def agent_on(http: Any, **more: Any) -> Any:
     """Return the agent of the service, without its memory."""
     typed, dicts = clients(http)
     llm = ChatOpenAI(
         model="gpt-4o",
+        **more,
         async_client=dicts.chat.completions,
         root_async_client=typed,
         stream_chunk_timeout=None,
@@ -103,9 +103,8 @@ def agent_on(http: Any) -> Any:
 httpx_client = openai.DefaultAsyncHttpxClient()
 typed, dicts = clients(httpx_client)
 lean_agent = agent_on(httpx_client)
-aiohttp_agent = None
-with suppress(RuntimeError):  # the service's client, if it is installed
-    aiohttp_agent = agent_on(openai.DefaultAioHttpClient())
+aiohttp_client = openai.DefaultAioHttpClient()
+aiohttp_agent = agent_on(aiohttp_client)
 
 
 async def timed(message: str) -> AsyncIterator[str]:
@@ -224,16 +223,7 @@ async def from_callback(message: str) -> AsyncIterator[str]:
     await asking
 
 
-talking_agent = create_agent(
-    ChatOpenAI(
-        model="gpt-4o",
-        streaming=True,
-        async_client=dicts.chat.completions,
-        root_async_client=typed,
-        stream_chunk_timeout=None,
-    ),
-    tools=[],
-)
+talking_agent = agent_on(aiohttp_client, streaming=True)
 
 
 def said(message: str) -> list[Any]:

@@ -8,6 +8,7 @@ Each step is undone from outside, so that the service needs no switches.
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,6 +55,25 @@ def aiohttp() -> None:
     openai.DefaultAioHttpClient = openai.DefaultAsyncHttpxClient
 
 
+def callback() -> None:
+    """Read the tokens from `astream` instead of a callback."""
+
+    class Streams:
+        def __init__(self, agent: Any) -> None:
+            self.agent = agent
+
+        async def ainvoke(self, given: Any, config: dict[str, Any]) -> None:
+            (listener,) = config.pop("callbacks")
+            stream = self.agent.astream(given, config, stream_mode="messages")
+            async with aclosing(stream):
+                async for part, _ in stream:
+                    if part.type == "AIMessageChunk":
+                        listener.heard(part)
+
+    agent_with = service.agent_with
+    service.agent_with = lambda *parts: Streams(agent_with(*parts))
+
+
 def one_send_for_late_events() -> None:
     """Send each event alone, however many there are."""
 
@@ -75,6 +95,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "calm gc": calm_gc,
     "memory in the journal's thread": memory_with_the_journal,
     "aiohttp": aiohttp,
+    "callback": callback,
     "`stream_chunk_timeout=None`": no_limit_a_chunk,
     "one send for late events": one_send_for_late_events,
 }

@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
-from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
@@ -33,7 +32,7 @@ from mock_servers import (
     megabytes,
     wait_for_200,
 )
-from services_client import FIRST, PER_TOKEN, Visit
+from services_client import FIRST, PER_TOKEN, WHOLE, Visit
 from services_report import NOTES, SERVICE, Results, page
 
 HERE = Path(__file__).resolve().parent
@@ -78,6 +77,8 @@ STEPS = [  # of service_without.py
     "calm gc",
     "memory in the journal's thread",
     "`stream_chunk_timeout=None`",
+    "aiohttp",
+    "callback",
     "one send for late events",
 ]
 LAYERS = {  # path below /layers: what it is
@@ -90,12 +91,10 @@ LAYERS = {  # path below /layers: what it is
     "chat-model": "`ChatOpenAI.astream`",
     "agent": "`create_agent`, `astream`: the notes' stack",
     "lean-agent": "the same with dict chunks, no time limit a chunk",
-    "callback": "as above, by a callback instead of `astream`",
-    "events": "as above, by `astream_events`",
+    "events": "the same, read with `astream_events`",
+    "aiohttp-agent": "the same, read with `astream`, on aiohttp",
+    "callback": "the same on aiohttp, read by a callback: the service's stack",
 }
-if find_spec("aiohttp"):
-    STEPS.append("aiohttp")
-    LAYERS["aiohttp-agent"] = "as above, by `astream` on aiohttp"
 
 
 @contextmanager
@@ -221,9 +220,9 @@ class Running:
             return json.load(client.stdout), peak
 
 
-def rows(bench: Bench, sizes: list[int], rounds: int) -> Iterator[dict]:
-    """All endpoints at all sizes, a fresh server for each load."""
-    for size in sizes:
+def rows(bench: Bench, sizes: dict[int, int]) -> Iterator[dict]:
+    """All endpoints at all sizes, each so many rounds, on fresh servers."""
+    for size, rounds in sizes.items():
         for number in range(rounds):
             for server in RIVALS:
                 if server.rounds and number >= server.rounds:
@@ -242,14 +241,20 @@ def two_workers(bench: Bench, sizes: list[int]) -> Iterator[dict]:
                 yield running.load(size)
 
 
-def until_twice(bench: Bench, most: int, rounds: int) -> Iterator[dict]:
+def until_twice(
+    bench: Bench, most: int, rounds: int, deadline: float
+) -> Iterator[dict]:
     """More and more streams, until the first token takes twice as long."""
     for _ in range(rounds):
         for server in RIVALS[:3]:
             with bench.running(server) as running:
                 alone = running.load(1, asks=3)["first"]["p50"]
                 result = running.load(
-                    most, asks=0, every=ARRIVALS, enough=2 * alone
+                    most,
+                    asks=0,
+                    every=ARRIVALS,
+                    enough=2 * alone,
+                    deadline=deadline,
                 )
                 yield {**result, "alone": alone, "most": most}
 
@@ -274,7 +279,7 @@ def steps(bench: Bench, visitors: int, rounds: int) -> Iterator[dict]:
         running = [stack.enter_context(bench.running(s)) for s in servers]
         for _ in range(rounds):
             for each in running:
-                yield each.load(visitors)
+                yield each.load(visitors, 2, every=WHOLE / visitors)
 
 
 def layers(bench: Bench, visitors: int, rounds: int) -> Iterator[dict]:
@@ -284,7 +289,12 @@ def layers(bench: Bench, visitors: int, rounds: int) -> Iterator[dict]:
             running.load(4, path=f"/layers/{path}{ASK}")
         for _ in range(rounds):
             for path, what in LAYERS.items():
-                result = running.load(visitors, path=f"/layers/{path}{ASK}")
+                result = running.load(
+                    visitors,
+                    2,
+                    path=f"/layers/{path}{ASK}",
+                    every=WHOLE / visitors,
+                )
                 yield {**result, "server": what}
 
 
@@ -313,19 +323,19 @@ def main() -> None:
         bench = Bench(stack)
         if options.quick:
             parts = {
-                "rows": rows(bench, [1, 10, 100], 1),
+                "rows": rows(bench, {1: 1, 10: 1, 100: 1}),
                 "two": two_workers(bench, [100]),
-                "twice": until_twice(bench, 50, 1),
-                "steps": steps(bench, 50, 1),
+                "twice": until_twice(bench, 50, 1, SHORT),
+                "steps": steps(bench, 20, 1),
                 "layers": layers(bench, 20, 1),
             }
         else:
             parts = {
-                "rows": rows(bench, [1, 10, 100, 300, 1000], 2),
+                "rows": rows(bench, {1: 2, 10: 2, 100: 2, 300: 1, 1000: 1}),
                 "two": two_workers(bench, [100, 300, 1000]),
-                "twice": until_twice(bench, 600, 2),
-                "steps": steps(bench, 100, 3),
-                "layers": layers(bench, 50, 3),
+                "twice": until_twice(bench, 600, 3, LIMIT),
+                "steps": steps(bench, 60, 3),
+                "layers": layers(bench, 40, 3),
             }
         for part, measured in parts.items():
             for result in measured:

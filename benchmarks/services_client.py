@@ -21,8 +21,9 @@ from urllib.parse import quote
 from load_client import watch_own_clock
 
 WORDS = ["one", "two", "six", "ten"]  # each one is a token of the model
-TOKENS = 60  # in each answer
+TOKENS = 150  # in each answer
 FIRST, PER_TOKEN = 0.25, 0.02  # seconds: the pace of the model
+WHOLE = FIRST + (TOKENS - 1) * PER_TOKEN  # seconds: an answer at best
 WORD = re.compile(rb"\b(?:" + "|".join(WORDS).encode() + rb")\b")
 END = b"0\r\n\r\n"  # of a chunked answer
 CHECK = 0.05  # seconds between two looks at what the visitors see

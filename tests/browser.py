@@ -65,9 +65,11 @@ class NoBrowser(Exception):
     """Says what was tried to start a Chromium or Chrome, and the result."""
 
 
-def eventually(condition: Callable[[], bool], what: str) -> None:
+def eventually(
+    condition: Callable[[], bool], what: str, seconds: float = SECONDS
+) -> None:
     """Return as soon as the condition holds; raise TimeoutError if never."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"never happened: {what}")
@@ -120,7 +122,7 @@ class Notebook:
         self.page.get_by_role("menuitem", name=name, exact=True).click()
         eventually(lambda: set(self.prompts()) != {"[ ]:"}, "cells are run")
 
-    def finished(self) -> None:
+    def finished(self, seconds: float = SECONDS) -> None:
         """Wait until every cell has run, or one failed that should not."""
 
         def done() -> bool:
@@ -131,7 +133,7 @@ class Notebook:
             # the cells that are still to come.
             return "[ ]:" not in prompts or bool(self.errors())
 
-        eventually(done, "all cells have run")
+        eventually(done, "all cells have run", seconds)
 
     def add_cell(self, code: str) -> Locator:
         """Add a cell after the last code cell, run it and return it."""
@@ -318,7 +320,7 @@ def screenshots(to: Path, names: list[str]) -> None:
             for name in names:
                 notebook = opened.open(name)
                 notebook.run_all()
-                notebook.finished()
+                notebook.finished(seconds=180)
                 stem = f"{name}_{theme.lower()}"
                 _slices(notebook, 1200, to / stem)
                 if theme == "Light":

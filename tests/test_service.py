@@ -115,12 +115,22 @@ async def test_text_arrives_as_it_is(at, text: str) -> None:
         assert (await p.client.said())[-1] == text + "x"
 
 
-def model_says(place: Place, pieces: list[str]) -> None:
+async def test_a_model_that_cannot_stream_answers_in_one_piece(at) -> None:
+    async with at() as p:
+        model_says(p, ["all ", "at ", "once"], streams=False)
+        events = await p.client.ask(PRICE)
+        assert [event.name for event in events] == ["start", "token", "done"]
+        assert text_of(events) == "all at once"
+
+
+def model_says(place: Place, pieces: list[str], streams: bool = True) -> None:
     """Let the agent answer with these tokens, without its model."""
     from langchain_core.language_models import GenericFakeChatModel
     from langchain_core.messages import AIMessage
 
     class Scripted(GenericFakeChatModel):
+        streaming: bool = streams
+
         def _stream(self, *args: Any, **kwargs: Any) -> Any:
             from langchain_core.messages import AIMessageChunk
             from langchain_core.outputs import ChatGenerationChunk

@@ -341,4 +341,4 @@ await check("03.4", start)
 # - A sum of chunks knows its calls; all but the last are complete.
 # - Stop is `cancel`, and then wait.
 #
-# **Next:** lesson 04 · Parallel work
+# **Next:** [04 · FastAPI streaming](../notebooks/04_fastapi_streaming.ipynb)

@@ -347,4 +347,4 @@ _ = await leave(chat, "Tell me a story in 40 words", model)
 # - A task of its own, a queue, and one `cancel` in `finally`.
 # - Before there is a response, look for the client yourself.
 #
-# **Next:** [lesson 05](../notebooks/05_streaming_service.ipynb)
+# **Next:** [05 · A streaming service](../notebooks/05_streaming_service.ipynb)

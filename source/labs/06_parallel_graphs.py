@@ -361,4 +361,4 @@ _ = await asyncio.wait([run])
 # - One level retries: the one that knows the budget.
 # - A merge closes what it has opened.
 #
-# **Next:** [lesson 07 · Async memory](../notebooks/07_async_memory.ipynb)
+# **Next:** [07 · Async memory](../notebooks/07_async_memory.ipynb)

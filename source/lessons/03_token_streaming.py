@@ -2,7 +2,7 @@
 # # Put tokens on the screen, and stop them
 #
 # previous: [02 · Stream modes](02_astream_modes.ipynb) ·
-# next: 04 · Parallel work ·
+# next: [04 · FastAPI streaming](04_fastapi_streaming.ipynb) ·
 # lab: [03](../exercises/03_token_streaming.ipynb)
 #
 # In twenty minutes you will be able to:

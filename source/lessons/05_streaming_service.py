@@ -375,7 +375,9 @@ for listen in "no", "yes":
 #
 # [`service.py`](../solutions/service.py) is this lesson carried to its end. A
 # run has a random id, and `DELETE` stops it. Events are kept on disk, so that
-# a reader may come back to another worker. At work you start it with
+# a reader may come back to another worker. A core carries twice the notes'
+# streams: [what was tried, and what each step
+# gave](../benchmarks/services.md). At work you start it with
 # `uvicorn service:app --app-dir solutions --workers 2`.
 #
 # Here it runs on this kernel, with a page to chat. The frame works if your

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Run many graphs at once
 #
-# previous: 05 · A streaming service ·
+# previous: [05 · A streaming service](05_streaming_service.ipynb) ·
 # next: [07 · Async memory](07_async_memory.ipynb) ·
 # lab: [06](../exercises/06_parallel_graphs.ipynb)
 #

@@ -1,0 +1,52 @@
+"""A person runs lesson 06 in JupyterLab and plays with its board.
+
+This lesson counts what it stops in mid-answer, so its model is slower than
+that of the other browser tests.
+"""
+
+import os
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser import NoBrowser, eventually, lab
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def test_each_research_has_progress_and_a_cancel_button() -> None:
+    try:
+        with lab(ttft=0.25, per_token=0.04) as opened:
+            play(opened)
+    except NoBrowser as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+def play(opened) -> None:
+    lesson = opened.open("06")
+    lesson.run_all()
+    lesson.finished(seconds=120)
+    assert lesson.errors() == []
+
+    board = lesson.panel.locator(".jp-OutputArea-output:has(.jupyter-widgets)")
+    start = board.get_by_role("button", name="Start")
+    cancels = board.get_by_role("button", name="Cancel")
+    # From its second event on, a widget's callback runs in another thread.
+    for cancelled in 2, 0:
+        opened.control("meter/reset")
+        start.click()
+        row = board.locator(".widget-hbox").nth(cancelled)
+        expect(row).to_contain_text(re.compile(r"\b[1-9] tokens"))
+        cancels.nth(cancelled).click()
+
+        def over() -> bool:
+            counts = opened.counts()
+            return counts["requests"] >= 4 and not counts["in_flight"]
+
+        eventually(over, "all four researches end")
+        counts = opened.counts()
+        assert (counts["requests"], counts["cut_off"]) == (4, 1)
+        expect(board.get_by_text("16 tokens")).to_have_count(3)
