@@ -41,6 +41,7 @@ PYTHON = sys.executable
 LIMIT = 60.0  # seconds for a load
 SHORT = 10.0  # seconds for a load that would take too long
 GLANCE = 0.1  # seconds between two looks at a server's memory
+ALMOST = 1.2  # times as long as alone: still as if alone
 ARRIVALS = 0.2  # seconds between two arrivals on the way to twice the wait
 
 
@@ -259,6 +260,23 @@ def until_twice(
                 yield {**result, "alone": alone, "most": most}
 
 
+def as_if_alone(bench: Bench, few: int, most: int) -> Iterator[dict]:
+    """More and more streams, as long as each is served as if it were alone."""
+    for server in RIVALS[:3]:
+        with bench.running(server) as running:
+            alone = running.load(1, asks=3)
+        for visitors in range(few, most + 1, 10):
+            with bench.running(server) as running:
+                result = running.load(visitors, asks=3, every=WHOLE / visitors)
+            result["held"] = all(
+                result[what]["p50"] <= ALMOST * alone[what]["p50"]
+                for what in ("first", "end")
+            )
+            yield result
+            if not result["held"]:
+                break
+
+
 def steps(bench: Bench, visitors: int, rounds: int) -> Iterator[dict]:
     """The service as it is, and without one step each; then other loops."""
     service = replace(RIVALS[2], app="service_without:app", folder=HERE)
@@ -309,6 +327,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="keep the figures here too"
     )
+    parser.add_argument(
+        "--only",
+        metavar="PART",
+        help="measure one part; the others are what --json FILE holds",
+    )
     return parser.parse_args()
 
 
@@ -325,6 +348,7 @@ def main() -> None:
             parts = {
                 "rows": rows(bench, {1: 1, 10: 1, 100: 1}),
                 "two": two_workers(bench, [100]),
+                "alone": as_if_alone(bench, 10, 20),
                 "twice": until_twice(bench, 50, 1, SHORT),
                 "steps": steps(bench, 20, 1),
                 "layers": layers(bench, 20, 1),
@@ -333,10 +357,15 @@ def main() -> None:
             parts = {
                 "rows": rows(bench, {1: 2, 10: 2, 100: 2, 300: 1, 1000: 1}),
                 "two": two_workers(bench, [100, 300, 1000]),
+                "alone": as_if_alone(bench, 20, 300),
                 "twice": until_twice(bench, 600, 3, LIMIT),
                 "steps": steps(bench, 60, 3),
                 "layers": layers(bench, 40, 3),
             }
+        if options.only:
+            results.update(json.loads(options.json.read_text()))
+            parts = {options.only: parts[options.only]}
+            results[options.only] = []
         for part, measured in parts.items():
             for result in measured:
                 results[part].append(result)
@@ -349,7 +378,7 @@ def main() -> None:
         f"{date.today()}, {platform.system()}, {os.cpu_count()} cores,"
         f" Python {platform.python_version()}"
     )
-    text = page(results, machine, time.perf_counter() - began)
+    text = page(results, machine)
     print(text)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -668,7 +668,7 @@ class TextAsDicts(openai.AsyncStream[object]):
 
 class DictChunks(openai.AsyncOpenAI):
     """Streams text without a model for each token, which ChatOpenAI would
-    only turn back into a dict. That halves what a token costs."""
+    only turn back into a dict. That saves a third of what a token costs."""
 
     async def post(self, path: str, **options: Any) -> Any:
         if options.get("stream"):
@@ -710,7 +710,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         log.addHandler(logging.StreamHandler())
         log.setLevel(logging.INFO)
     async with AsyncExitStack() as stack:
-        # On aiohttp: half as much work for a token as on the SDK's own.
+        # On aiohttp: a fifth less work for a token than on the SDK's own.
         http = await stack.enter_async_context(openai.DefaultAioHttpClient())
         llm = ChatOpenAI(
             model=settings.model,
