@@ -62,9 +62,13 @@ class Wire(socketserver.ThreadingTCPServer):
         connection stays open and says no more."""
         self.mark = b"id: %d\n" % event
 
+    def holds(self) -> None:
+        """Wait until it holds: the text before may be shown earlier."""
+        eventually(lambda: not self.mark, "the event comes")
+
     def drop(self) -> None:
         """Drop all connections that are open."""
-        for end in list(self.ends):
+        for end in self.ends.copy():
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
@@ -485,6 +489,7 @@ def test_stop_when_nobody_can_be_told(place: Place, chat: Chat) -> None:
     place.model.fault("stall", after_tokens=5)
     chat.ask(NAME)
     expect(chat.answer).to_have_text(PART)
+    place.wire.holds()
     place.wire.dead = True
     place.wire.drop()
     chat.button("Stop").click()
@@ -507,6 +512,7 @@ def test_a_dropped_connection_is_resumed(place: Place, chat: Chat) -> None:
     place.wire.hold_within(7)
     chat.ask(NAME)
     expect(chat.answer).to_have_text(PART)
+    place.wire.holds()
     place.wire.drop()
     chat.shows(ANSWER)
     assert "Reconnecting…" in heard(chat, "#state")
@@ -577,6 +583,7 @@ def test_it_gives_up_and_can_be_told_to_go_on(place: Place) -> None:
     place.wire.hold_within(7)
     chat.ask(NAME)
     expect(chat.answer).to_have_text(PART)
+    place.wire.holds()
     place.wire.dead = True
     place.wire.drop()
     gives_up(chat)
@@ -597,6 +604,7 @@ def test_a_silent_connection_is_replaced(place: Place) -> None:
     place.wire.hold_within(7)
     chat.ask(NAME)
     expect(chat.answer).to_have_text(PART)
+    place.wire.holds()
     chat.page.clock.run_for(61_000)
     eventually(lambda: "Reconnecting…" in heard(chat, "#state"), "it tries")
     chat.shows(ANSWER)
