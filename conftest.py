@@ -23,13 +23,15 @@ def pytest_configure(config: pytest.Config) -> None:
         option.nbval_sanitize_with = str(path)
 
 
-def pytest_xdist_make_scheduler(config, log) -> LoadScopeScheduling:
-    """Keep each file to one worker, the exercises lab by lab.
+def pytest_xdist_make_scheduler(config, log) -> LoadScopeScheduling | None:
+    """For `--dist loadfile`: a file to a worker, the exercises lab by lab.
 
     The mark `xdist_group` would say it, but xdist 3.8 does not read it under
     pytest 9.2 (pytest-xdist#1386).
     """
-    return ByGroup(config, log)
+    if config.getvalue("dist") == "loadfile":
+        return ByGroup(config, log)
+    return None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

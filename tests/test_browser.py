@@ -4,7 +4,6 @@ One server and one headless Chromium serve all tests of this file. The
 lessons run side by side; the tests that play wait until all are done.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser import Lab, NoBrowser, Notebook, eventually, lab
+from tests.browser import Lab, Notebook, browser_needed, eventually, lab
 
 LESSONS = ("01", "02", "03")
 # The first test waits for three kernels, and for JupyterLab itself.
@@ -25,12 +24,8 @@ Desk = tuple[Lab, dict[str, Notebook]]
 def running() -> Iterator[Desk]:
     """JupyterLab with all lessons open and running."""
     with ExitStack() as stack:
-        try:
+        with browser_needed():
             opened = stack.enter_context(lab(ttft=0.05, per_token=0.01))
-        except NoBrowser as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(str(error))
         lessons = {}
         for name in LESSONS:
             lessons[name] = opened.open(name)

@@ -4,28 +4,22 @@ This lesson counts what it stops in mid-answer, so its model is slower than
 that of the other browser tests.
 """
 
-import os
 import re
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser import NoBrowser, eventually, lab
+from tests.browser import Lab, browser_needed, eventually, lab
 
 pytestmark = pytest.mark.timeout(180)
 
 
 def test_each_research_has_progress_and_a_cancel_button() -> None:
-    try:
-        with lab(ttft=0.25, per_token=0.04) as opened:
-            play(opened)
-    except NoBrowser as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    with browser_needed(), lab(ttft=0.25, per_token=0.04) as opened:
+        play(opened)
 
 
-def play(opened) -> None:
+def play(opened: Lab) -> None:
     lesson = opened.open("06")
     lesson.run_all()
     lesson.finished(seconds=120)

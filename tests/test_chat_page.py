@@ -7,7 +7,6 @@ Between page and service is a wire that the tests break.
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -31,7 +30,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from tests.browser import SECONDS, NoBrowser, chromium, eventually
+from tests.browser import SECONDS, browser_needed, chromium, eventually
 from tests.service import SOLUTIONS, Process, running
 from workshop.model import LOOPBACK, Meter, Model, practice_model
 
@@ -180,12 +179,8 @@ class Place:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with ExitStack() as stack:
         playwright = stack.enter_context(sync_playwright())
-        try:
+        with browser_needed():
             browser = stack.enter_context(chromium(playwright))
-        except NoBrowser as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(str(error))
         model = practice_model()
         folder = tmp_path_factory.mktemp("chat")
         process = stack.enter_context(

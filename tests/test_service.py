@@ -123,7 +123,18 @@ async def test_a_model_that_cannot_stream_answers_in_one_piece(at) -> None:
         assert text_of(events) == "all at once"
 
 
-def model_says(place: Place, pieces: list[str], streams: bool = True) -> None:
+async def test_a_model_tagged_nostream_is_not_heard(at) -> None:
+    """As LangGraph's own `messages` mode has it."""
+    async with at() as p:
+        for streams in True, False:
+            model_says(p, ["a ", "secret"], streams, tags=["nostream"])
+            events = await p.client.ask(PRICE, f"t{streams:d}")
+            assert [event.name for event in events] == ["start", "done"]
+
+
+def model_says(
+    place: Place, pieces: list[str], streams: bool = True, **more: Any
+) -> None:
     """Let the agent answer with these tokens, without its model."""
     from langchain_core.language_models import GenericFakeChatModel
     from langchain_core.messages import AIMessage
@@ -142,7 +153,7 @@ def model_says(place: Place, pieces: list[str], streams: bool = True) -> None:
         def bind_tools(self, *args: Any, **kwargs: Any) -> Any:
             return self
 
-    model = Scripted(messages=iter([AIMessage("".join(pieces))]))
+    model = Scripted(messages=iter([AIMessage("".join(pieces))]), **more)
     memory = place.service.agent.checkpointer
     place.service.agent = service.agent_with(model, memory)
 

@@ -185,7 +185,7 @@ async def start(thread: str, q: str):
 # the 404: a generator's first line runs when the status has gone out already.
 #
 # `follow` yields what a reader has not seen, then waits for more. Who comes
-# back names the last event he saw in `Last-Event-ID`. A browser's
+# back names the last event seen in `Last-Event-ID`. A browser's
 # `EventSource` does so by itself.
 #
 # After you change an endpoint, run the cells from `lifespan` on again.
@@ -375,10 +375,9 @@ for listen in "no", "yes":
 #
 # [`service.py`](../solutions/service.py) is this lesson carried to its end. A
 # run has a random id, and `DELETE` stops it. Events are kept on disk, so that
-# a reader may come back to another worker. A core carries twice the notes'
-# streams: [what was tried, and what each step
-# gave](../benchmarks/services.md). At work you start it with
-# `uvicorn service:app --app-dir solutions --workers 2`.
+# a reader may come back to another worker. What a token costs, and what made
+# it cheaper, is [measured](../benchmarks/services.md). At work you start it
+# with `uvicorn service:app --app-dir solutions --workers 2`.
 #
 # Here it runs on this kernel, with a page to chat. The frame works if your
 # browser is on the same machine.
