@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.browser import Lab, Notebook, browser_needed, eventually, lab
 
-LESSONS = ("01", "02", "03")
+LESSONS = ("01", "03", "05")
 # The first test waits for three kernels, and for JupyterLab itself.
 pytestmark = pytest.mark.timeout(100)
 

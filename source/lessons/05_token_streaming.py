@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Put tokens on the screen, and stop them
 #
-# previous: [02 · Stream modes](02_astream_modes.ipynb) ·
-# next: [04 · FastAPI streaming](04_fastapi_streaming.ipynb) ·
-# lab: [03](../exercises/03_token_streaming.ipynb)
+# previous: [03 · Stream modes](03_astream_modes.ipynb) ·
+# next: [07 · FastAPI streaming](07_fastapi_streaming.ipynb) ·
+# lab: [05](../exercises/05_token_streaming.ipynb)
 #
 # In twenty minutes you will be able to:
 #
@@ -11,7 +11,7 @@
 # - say which nodes stream, and which only seem to;
 # - leave a stream so that the model stops, and prove it.
 #
-# Builds on lessons 01 and 02.
+# Builds on lessons 01 and 03.
 
 # %%
 import asyncio
@@ -406,7 +406,7 @@ def for_user(message, about) -> bool:
 
 
 # %%
-await check("03.0", for_user)
+await check("05.0", for_user)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -430,4 +430,4 @@ await check("03.0", for_user)
 # - A sync call in an `async def` node turns a stream into one lump.
 # - You have left a stream when the model has stopped: `aclosing` or cancel.
 #
-# **Next:** [Lab 03](../exercises/03_token_streaming.ipynb)
+# **Next:** [Lab 05](../exercises/05_token_streaming.ipynb)

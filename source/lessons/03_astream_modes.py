@@ -2,8 +2,8 @@
 # # Choose what you watch: every stream mode
 #
 # previous: [01 · Sync and async compared](01_sync_vs_async.ipynb) ·
-# next: [03 · Token streaming](03_token_streaming.ipynb) ·
-# lab: [02](../exercises/02_astream_modes.ipynb)
+# next: [05 · Token streaming](05_token_streaming.ipynb) ·
+# lab: [03](../exercises/03_astream_modes.ipynb)
 
 # %% [markdown]
 # In twenty minutes you will be able to:
@@ -85,7 +85,7 @@ for mode in "updates", "values", "messages", "custom":
 
 # %% [markdown]
 # A chunk of `messages` is a tuple: a piece of a message, and where it comes
-# from. Lesson 03 takes it apart. `custom` yields what `cook` wrote, unchanged.
+# from. Lesson 05 takes it apart. `custom` yields what `cook` wrote, unchanged.
 #
 # ## The four that watch the engine
 #
@@ -379,7 +379,7 @@ async def finished(graph, order):
 
 
 # %%
-await check("02.0", finished)
+await check("03.0", finished)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -404,4 +404,4 @@ await check("02.0", finished)
 # - Without `subgraphs=True` you see nothing from inside.
 # - `version="v2"` has one shape. Sync and async yield the same chunks.
 #
-# **Next:** [Lab 02](../exercises/02_astream_modes.ipynb)
+# **Next:** [Lab 03](../exercises/03_astream_modes.ipynb)

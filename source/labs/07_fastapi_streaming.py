@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Lab 04: serve twenty guests, and none who has left
+# # Lab 07: serve twenty guests, and none who has left
 #
-# lesson: [04 · FastAPI](../notebooks/04_fastapi_streaming.ipynb) ·
-# [exercise](../exercises/04_fastapi_streaming.ipynb) ·
-# [solution](../solutions/04_fastapi_streaming.ipynb)
+# lesson: [07 · FastAPI](../notebooks/07_fastapi_streaming.ipynb) ·
+# [exercise](../exercises/07_fastapi_streaming.ipynb) ·
+# [solution](../solutions/07_fastapi_streaming.ipynb)
 
 # %% [markdown]
 # Four tasks, about 40 minutes. You will
@@ -87,13 +87,13 @@ async def greet(agent, table_of, message, guest):
 
 
 # %%
-await check("04.1", greet)
+await check("07.1", greet)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
 #
 # Two calls block the event loop. One of them has an async twin. The other one
-# has none, and needs a thread (lesson 03).
+# has none, and needs a thread (lesson 05).
 #
 # </details>
 #
@@ -169,7 +169,7 @@ async def honest(parts):
 
 
 # %%
-await check("04.2", honest)
+await check("07.2", honest)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -231,7 +231,7 @@ async def in_own_task(stream):
 
 
 # %%
-await check("04.3", in_own_task)
+await check("07.3", in_own_task)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -304,7 +304,7 @@ async def respond(request, stream):
 
 
 # %%
-await check("04.4", respond)
+await check("07.4", respond)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -347,4 +347,4 @@ _ = await leave(chat, "Tell me a story in 40 words", model)
 # - A task of its own, a queue, and one `cancel` in `finally`.
 # - Before there is a response, look for the client yourself.
 #
-# **Next:** [05 · A streaming service](../notebooks/05_streaming_service.ipynb)
+# **Next:** [09 · A streaming service](../notebooks/09_events_and_resume.ipynb)

@@ -1,4 +1,4 @@
-"""Judge the check of lesson 06 and the four tasks of lab 06."""
+"""Judge the check of lesson 11 and the four tasks of lab 11."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ PATIENCE = 5  # seconds, for what takes milliseconds
 STALL = 3  # seconds; a call that nobody cuts off goes on after them
 
 
-# --- 06.0
+# --- 11.0
 
 
 async def told_in_requests(answer: Answer) -> str:
-    """06.0: say what a question costs when three levels retry."""
+    """11.0: say what a question costs when three levels retry."""
     async with kitchen(answer, ttft=0.01) as place:
         for levels in (2, 3, 2), (0, 3, 1), (3, 1, 2):
             counted = await _refused(place, *levels)
@@ -61,11 +61,11 @@ async def _refused(
     return meter.requests
 
 
-# --- 06.1
+# --- 11.1
 
 
 async def so_many_at_a_time(answer: Answer) -> str:
-    """06.1: run questions under a limit, in order, without pauses."""
+    """11.1: run questions under a limit, in order, without pauses."""
     # The first ones have the longest answers.
     questions = [f"Say {n} words about soup" for n in range(40, 0, -5)]
     async with kitchen(answer, ttft=0.01, per_token=0) as place:
@@ -124,7 +124,7 @@ async def _one_stalls(
         )
 
 
-# --- 06.2
+# --- 11.2
 
 QUICK = ["Research: soup", "Research: bread"]
 SLOW = ["Research: cake", "Research: tea"]
@@ -132,7 +132,7 @@ BROKEN = "Research: fire"
 
 
 async def keeps_what_had_come(answer: Answer) -> str:
-    """06.2: cancel at the first failure, and keep the finished answers."""
+    """11.2: cancel at the first failure, and keep the finished answers."""
     async with kitchen(answer, ttft=0.1) as place:
         await _without_failure(answer, place)
         graph = _fails_after_two(place)
@@ -216,13 +216,13 @@ def _fails_after_two(place: Kitchen) -> CompiledStateGraph:
     return _one_node(reply)
 
 
-# --- 06.3
+# --- 11.3
 
 TOLD = 0.6  # seconds
 
 
 async def within_its_budget(answer: Answer) -> str:
-    """06.3: retry what is refused, within a budget for all questions."""
+    """11.3: retry what is refused, within a budget for all questions."""
     questions = ["soup", "bread", "cake"]
     async with kitchen(answer, ttft=0.3) as place:
         early: list[str] = []
@@ -311,11 +311,11 @@ def _maker(place: Kitchen, early: list[str]) -> Callable[..., Any]:
     return make
 
 
-# --- 06.4
+# --- 11.4
 
 
 async def one_fair_stream(answer: Answer) -> str:
-    """06.4: merge streams; fair, bounded, ended with their reader."""
+    """11.4: merge streams; fair, bounded, ended with their reader."""
     async with kitchen(answer, ttft=0.05, per_token=0.005) as place:
         await _complete(answer)
         await _bounded_and_fair(answer)
@@ -523,9 +523,9 @@ async def _until(condition: Callable[[], bool]) -> bool:
 
 
 JUDGES = {
-    "06.0": told_in_requests,
-    "06.1": so_many_at_a_time,
-    "06.2": keeps_what_had_come,
-    "06.3": within_its_budget,
-    "06.4": one_fair_stream,
+    "11.0": told_in_requests,
+    "11.1": so_many_at_a_time,
+    "11.2": keeps_what_had_come,
+    "11.3": within_its_budget,
+    "11.4": one_fair_stream,
 }

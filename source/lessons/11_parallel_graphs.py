@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Run many graphs at once
 #
-# previous: [05 · A streaming service](05_streaming_service.ipynb) ·
-# next: [07 · Async memory](07_async_memory.ipynb) ·
-# lab: [06](../exercises/06_parallel_graphs.ipynb)
+# previous: [09 · A streaming service](09_events_and_resume.ipynb) ·
+# next: [14 · Async memory](14_async_memory.ipynb) ·
+# lab: [11](../exercises/11_parallel_graphs.ipynb)
 #
 # In twenty minutes you will be able to:
 #
@@ -11,7 +11,7 @@
 # - say what a failure, a retry and a time limit cost, in requests;
 # - merge many token streams into one, and show them on a board.
 #
-# Builds on lessons 01 and 03.
+# Builds on lessons 01 and 05.
 
 # %%
 from workshop.model import connect
@@ -310,7 +310,7 @@ await counted("Send, five", fan.ainvoke(ask("all"), five))
 # label. A bounded queue keeps it fair: whoever finds it full stands in line.
 #
 # This version is for streams that end well and for readers who stay. You
-# mend the rest in lab 06.
+# mend the rest in lab 11.
 
 
 # %%
@@ -376,7 +376,7 @@ for way in fan.astream, fan.astream_events:
 # %% [markdown]
 # So inside a step nothing holds back. What you have not read lies in a queue
 # without a bound. If that is too much, let the node itself `await
-# queue.put(...)` on a bounded queue. Lab 06 counts what that saves.
+# queue.put(...)` on a bounded queue. Lab 11 counts what that saves.
 #
 # ## A board
 #
@@ -481,7 +481,7 @@ def billed(max_retries, max_attempts, runs) -> int:
 
 
 # %%
-await check("06.0", billed)
+await check("11.0", billed)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -505,4 +505,4 @@ await check("06.0", billed)
 # - `TaskGroup` stops what a failure has made useless; `gather` pays for it.
 # - Retry at one level, and put a limit where it can end the call.
 #
-# **Next:** [Lab 06](../exercises/06_parallel_graphs.ipynb)
+# **Next:** [Lab 11](../exercises/11_parallel_graphs.ipynb)

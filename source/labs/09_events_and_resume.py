@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Lab 05: build a service that resumes and refuses
+# # Lab 09: build a service that resumes and refuses
 #
-# lesson: [05 · Streaming service](../notebooks/05_streaming_service.ipynb) ·
-# [exercise](../exercises/05_streaming_service.ipynb) ·
-# [solution](../solutions/05_streaming_service.ipynb)
+# lesson: [09 · Streaming service](../notebooks/09_events_and_resume.ipynb) ·
+# [exercise](../exercises/09_events_and_resume.ipynb) ·
+# [solution](../solutions/09_events_and_resume.ipynb)
 
 # %% [markdown]
 # Four tasks, about 45 minutes. You will
@@ -130,7 +130,7 @@ async def events(graph, question):
 
 
 # %%
-await check("05.1", events)
+await check("09.1", events)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -227,7 +227,7 @@ def limited(tokens, cap):
 
 
 # %%
-await check("05.2", limited)
+await check("09.2", limited)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -306,7 +306,7 @@ def start_run(events):
 
 
 # %%
-await check("05.3", start_run)
+await check("09.3", start_run)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -387,7 +387,7 @@ def resumable(ask):
 
 
 # %%
-await check("05.4", resumable)
+await check("09.4", resumable)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -436,4 +436,4 @@ async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
 # [`service.py`](../solutions/service.py) adds what is missing here: a grace
 # time, stops, timeouts, a memory, and several workers.
 #
-# **Next:** [06 · Parallel graphs](../notebooks/06_parallel_graphs.ipynb)
+# **Next:** [11 · Parallel graphs](../notebooks/11_parallel_graphs.ipynb)

@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Lab 02: show a guest what happens
+# # Lab 03: show a guest what happens
 #
-# lesson: [02 · Stream modes](../notebooks/02_astream_modes.ipynb) ·
-# [exercise](../exercises/02_astream_modes.ipynb) ·
-# [solution](../solutions/02_astream_modes.ipynb)
+# lesson: [03 · Stream modes](../notebooks/03_astream_modes.ipynb) ·
+# [exercise](../exercises/03_astream_modes.ipynb) ·
+# [solution](../solutions/03_astream_modes.ipynb)
 
 # %% [markdown]
 # Four tasks, about 30 minutes. You will
@@ -13,7 +13,7 @@
 # - read any graph, however deep, with the same few lines;
 # - report what every node came to when a run fails.
 #
-# The [cheat sheet](../notebooks/02_cheat_sheet.md) has all modes and shapes.
+# The [cheat sheet](../notebooks/03_cheat_sheet.md) has all modes and shapes.
 
 # %%
 import asyncio
@@ -85,7 +85,7 @@ async def show_progress(graph, order, bar):
 
 
 # %%
-await check("02.1", show_progress)
+await check("03.1", show_progress)
 
 # %% [markdown]
 # See it move:
@@ -183,7 +183,7 @@ async def events(graph, order):
 
 
 # %%
-await check("02.2", events)
+await check("03.2", events)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -233,7 +233,7 @@ async def trail(graph, order):
 
 
 # %%
-await check("02.3", trail)
+await check("03.3", trail)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -316,7 +316,7 @@ async def record(graph, order):
 
 
 # %%
-await check("02.4", record)
+await check("03.4", record)
 
 # %% [markdown]
 # On the banquet:
@@ -360,4 +360,4 @@ await record(banquet, ORDER)
 # - With `subgraphs=True` and `version="v2"` one loop reads every graph.
 # - `tasks` tells of a failure, and of what was cut off. `updates` does not.
 #
-# **Next:** [03 · Token streaming](../notebooks/03_token_streaming.ipynb)
+# **Next:** [05 · Token streaming](../notebooks/05_token_streaming.ipynb)

@@ -1,4 +1,4 @@
-"""Wrong answers to the check of lesson 06 and to lab 06."""
+"""Wrong answers to the check of lesson 11 and to lab 11."""
 
 import asyncio
 from contextlib import aclosing
@@ -17,43 +17,43 @@ async def text_of(graph, question):
     return state["messages"][-1].text
 
 
-# --- 06.0
+# --- 11.0
 
 
-@wrong("06.0", "for (2, 3, 2) you say 12, and the model counted 18 requests")
+@wrong("11.0", "for (2, 3, 2) you say 12, and the model counted 18 requests")
 def forgets_the_first_attempt(max_retries, max_attempts, runs):
     return max_retries * max_attempts * runs
 
 
-@wrong("06.0", "for (2, 3, 2) you say 8, and the model counted 18 requests")
+@wrong("11.0", "for (2, 3, 2) you say 8, and the model counted 18 requests")
 def adds_the_levels(max_retries, max_attempts, runs):
     return (max_retries + 1) + max_attempts + runs
 
 
-@wrong("06.0", "for (2, 3, 2) you say 24, and the model counted 18 requests")
+@wrong("11.0", "for (2, 3, 2) you say 24, and the model counted 18 requests")
 def counts_attempts_as_retries(max_retries, max_attempts, runs):
     return (max_retries + 1) * (max_attempts + 1) * runs
 
 
-@wrong("06.0", "for (2, 3, 2) you say 9, and the model counted 18 requests")
+@wrong("11.0", "for (2, 3, 2) you say 9, and the model counted 18 requests")
 def forgets_the_runs(max_retries, max_attempts, runs):
     return (max_retries + 1) * max_attempts
 
 
-@wrong("06.0", "it returned None, not a number: is a `return` missing?")
+@wrong("11.0", "it returned None, not a number: is a `return` missing?")
 def prints_the_number(max_retries, max_attempts, runs):
     print((max_retries + 1) * max_attempts * runs)
 
 
-# --- 06.1
+# --- 11.1
 
 
-@wrong("06.1", "at most 8 requests were in flight, not 3")
+@wrong("11.1", "at most 8 requests were in flight, not 3")
 async def has_no_limit(graph, questions, limit):
     return await asyncio.gather(*[text_of(graph, q) for q in questions])
 
 
-@wrong("06.1", "at most 8 requests were in flight, not 3")
+@wrong("11.1", "at most 8 requests were in flight, not 3")
 async def makes_a_semaphore_for_each(graph, questions, limit):
     async def one(question):
         async with asyncio.Semaphore(limit):
@@ -62,7 +62,7 @@ async def makes_a_semaphore_for_each(graph, questions, limit):
     return await asyncio.gather(*map(one, questions))
 
 
-@wrong("06.1", "at most 8 requests were in flight, not 3")
+@wrong("11.1", "at most 8 requests were in flight, not 3")
 async def limits_each_run(graph, questions, limit):
     config = {"max_concurrency": limit}
     runs = [graph.ainvoke(ask(question), config) for question in questions]
@@ -70,7 +70,7 @@ async def limits_each_run(graph, questions, limit):
     return [state["messages"][-1].text for state in states]
 
 
-@wrong("06.1", "at most 8 requests were in flight, not 3")
+@wrong("11.1", "at most 8 requests were in flight, not 3")
 async def holds_it_only_for_the_start(graph, questions, limit):
     turn = asyncio.Semaphore(limit)
 
@@ -83,7 +83,7 @@ async def holds_it_only_for_the_start(graph, questions, limit):
 
 
 @wrong(
-    "06.1",
+    "11.1",
     "the runs came one after another: at most 1 request was in flight",
 )
 async def awaits_in_a_loop(graph, questions, limit):
@@ -95,7 +95,7 @@ async def awaits_in_a_loop(graph, questions, limit):
 
 
 @wrong(
-    "06.1",
+    "11.1",
     "one run stalled, and only 2 of 6 were begun: a free place was not taken",
 )
 async def runs_in_groups(graph, questions, limit):
@@ -106,7 +106,7 @@ async def runs_in_groups(graph, questions, limit):
     return texts
 
 
-@wrong("06.1", "the texts are in the order in which they came")
+@wrong("11.1", "the texts are in the order in which they came")
 async def takes_them_as_they_come(graph, questions, limit):
     turn = asyncio.Semaphore(limit)
 
@@ -118,26 +118,26 @@ async def takes_them_as_they_come(graph, questions, limit):
     return [await run for run in runs]
 
 
-@wrong("06.1", "it returned a list of dict, not of texts")
+@wrong("11.1", "it returned a list of dict, not of texts")
 async def returns_the_states(graph, questions, limit):
     config = {"max_concurrency": limit}
     return await graph.abatch([*map(ask, questions)], config)
 
 
-@wrong("06.1", "at most 5 requests were in flight, not 3")
+@wrong("11.1", "at most 5 requests were in flight, not 3")
 async def ignores_the_argument(graph, questions, limit):
     states = await graph.abatch([*map(ask, questions)], {"max_concurrency": 5})
     return [state["messages"][-1].text for state in states]
 
 
-@right("06.1")
+@right("11.1")
 async def uses_abatch(graph, questions, limit):
     config = {"max_concurrency": limit}
     states = await graph.abatch([*map(ask, questions)], config)
     return [state["messages"][-1].text for state in states]
 
 
-@right("06.1")
+@right("11.1")
 async def uses_workers(graph, questions, limit):
     texts, todo = {}, list(enumerate(questions))
 
@@ -152,7 +152,7 @@ async def uses_workers(graph, questions, limit):
     return [texts[number] for number in range(len(questions))]
 
 
-# --- 06.2
+# --- 11.2
 
 
 WENT_ON = (
@@ -162,13 +162,13 @@ WENT_ON = (
 CAME_OUT = "the failure came out, and what had come was lost"
 
 
-@wrong("06.2", CAME_OUT)
+@wrong("11.2", CAME_OUT)
 async def gathers(graph, questions):
     texts = await asyncio.gather(*[text_of(graph, q) for q in questions])
     return dict(zip(questions, texts, strict=True)), []
 
 
-@wrong("06.2", WENT_ON)
+@wrong("11.2", WENT_ON)
 async def catches_around_gather(graph, questions):
     texts = {}
 
@@ -182,7 +182,7 @@ async def catches_around_gather(graph, questions):
     return texts, []
 
 
-@wrong("06.2", WENT_ON)
+@wrong("11.2", WENT_ON)
 async def returns_exceptions(graph, questions):
     found = await asyncio.gather(
         *[text_of(graph, q) for q in questions], return_exceptions=True
@@ -192,7 +192,7 @@ async def returns_exceptions(graph, questions):
     return texts, [f for _, f in pairs if not isinstance(f, str)]
 
 
-@wrong("06.2", CAME_OUT)
+@wrong("11.2", CAME_OUT)
 async def does_not_catch(graph, questions):
     texts = {}
 
@@ -205,7 +205,7 @@ async def does_not_catch(graph, questions):
     return texts, []
 
 
-@wrong("06.2", CAME_OUT)
+@wrong("11.2", CAME_OUT)
 async def catches_one_error(graph, questions):
     texts, errors = {}, []
 
@@ -221,7 +221,7 @@ async def catches_one_error(graph, questions):
     return texts, errors
 
 
-@wrong("06.2", "2 answers had come, but 0 are kept")
+@wrong("11.2", "2 answers had come, but 0 are kept")
 async def reads_them_after_the_group(graph, questions):
     errors, texts = [], {}
     try:
@@ -233,7 +233,7 @@ async def reads_them_after_the_group(graph, questions):
     return texts, errors
 
 
-@wrong("06.2", "it returned (dict, ExceptionGroup), not a dict and a list")
+@wrong("11.2", "it returned (dict, ExceptionGroup), not a dict and a list")
 async def returns_the_group(graph, questions):
     texts, failed = {}, []
 
@@ -249,7 +249,7 @@ async def returns_the_group(graph, questions):
     return texts, failed
 
 
-@wrong("06.2", "the errors hold the runs that were cancelled, too")
+@wrong("11.2", "the errors hold the runs that were cancelled, too")
 async def keeps_every_outcome(graph, questions):
     runs = [asyncio.ensure_future(text_of(graph, q)) for q in questions]
     await asyncio.wait(runs, return_when=asyncio.FIRST_EXCEPTION)
@@ -261,7 +261,7 @@ async def keeps_every_outcome(graph, questions):
     return texts, [f for _, f in pairs if not isinstance(f, str)]
 
 
-@right("06.2")
+@right("11.2")
 async def waits_for_the_first_exception(graph, questions):
     runs = {q: asyncio.ensure_future(text_of(graph, q)) for q in questions}
     await asyncio.wait(runs.values(), return_when=asyncio.FIRST_EXCEPTION)
@@ -274,10 +274,10 @@ async def waits_for_the_first_exception(graph, questions):
     return texts, errors
 
 
-# --- 06.3
+# --- 11.3
 
 
-@wrong("06.3", "with a budget of 5, 27 requests were billed")
+@wrong("11.3", "with a budget of 5, 27 requests were billed")
 async def leaves_the_levels_alone(make, questions, budget):
     graph = make()
 
@@ -290,7 +290,7 @@ async def leaves_the_levels_alone(make, questions, budget):
     return await asyncio.gather(*map(one, questions))
 
 
-@wrong("06.3", "with a budget of 5, 15 requests were billed")
+@wrong("11.3", "with a budget of 5, 15 requests were billed")
 async def gives_the_budget_to_each(make, questions, budget):
     graph = make(max_retries=budget - 1, max_attempts=1)
 
@@ -303,7 +303,7 @@ async def gives_the_budget_to_each(make, questions, budget):
     return await asyncio.gather(*map(one, questions))
 
 
-@wrong("06.3", "with a budget of 5, 15 requests were billed")
+@wrong("11.3", "with a budget of 5, 15 requests were billed")
 async def forgets_the_client(make, questions, budget):
     graph, left = make(max_attempts=1), budget
 
@@ -320,7 +320,7 @@ async def forgets_the_client(make, questions, budget):
     return await asyncio.gather(*map(one, questions))
 
 
-@wrong("06.3", "it asked again before the time in `Retry-After` was over")
+@wrong("11.3", "it asked again before the time in `Retry-After` was over")
 async def repeats_at_once(make, questions, budget):
     graph, left = make(0, 1), budget
 
@@ -336,19 +336,19 @@ async def repeats_at_once(make, questions, budget):
     return await asyncio.gather(*map(one, questions))
 
 
-@wrong("06.3", "it asked again before the time in `Retry-After` was over")
+@wrong("11.3", "it asked again before the time in `Retry-After` was over")
 async def lets_the_policy_retry(make, questions, budget):
     graph = make(max_retries=0, max_attempts=2)
     return await asyncio.gather(*[text_of(graph, q) for q in questions])
 
 
-@wrong("06.3", "the refusal came out: return None where the budget ended")
+@wrong("11.3", "the refusal came out: return None where the budget ended")
 async def lets_the_refusal_out(make, questions, budget):
     graph = make(max_retries=1, max_attempts=1)
     return await asyncio.gather(*[text_of(graph, q) for q in questions])
 
 
-@wrong("06.3", "at most 1 request was in flight: ask all at once")
+@wrong("11.3", "at most 1 request was in flight: ask all at once")
 async def asks_one_by_one(make, questions, budget):
     graph, texts = make(0, 1), []
     for question in questions:
@@ -357,7 +357,7 @@ async def asks_one_by_one(make, questions, budget):
 
 
 @wrong(
-    "06.3", "with a budget of 5, only 3 requests were made: it gave up early"
+    "11.3", "with a budget of 5, only 3 requests were made: it gave up early"
 )
 async def shares_it_out(make, questions, budget):
     graph = make(0, 1)
@@ -373,7 +373,7 @@ async def shares_it_out(make, questions, budget):
     return await asyncio.gather(*map(one, questions))
 
 
-# --- 06.4
+# --- 11.4
 
 
 NO_BOUND = (
@@ -403,7 +403,7 @@ async def fill_and_close(queue, label, stream):
     await queue.put(error)
 
 
-@wrong("06.4", "a stream that is silent holds up the other")
+@wrong("11.4", "a stream that is silent holds up the other")
 async def takes_turns(streams, size):
     streams = dict(streams)
     while streams:
@@ -414,14 +414,14 @@ async def takes_turns(streams, size):
                 del streams[label]
 
 
-@wrong("06.4", "the first 30 pieces are all of one stream")
+@wrong("11.4", "the first 30 pieces are all of one stream")
 async def reads_one_after_another(streams, size):
     for label, stream in streams.items():
         async for piece in stream:
             yield label, piece
 
 
-@wrong("06.4", NO_BOUND)
+@wrong("11.4", NO_BOUND)
 async def has_no_bound(streams, size):
     queue = asyncio.Queue()
     tasks = [
@@ -440,7 +440,7 @@ async def has_no_bound(streams, size):
         await asyncio.wait(tasks)
 
 
-@wrong("06.4", "a stream broke, and the reader still waits")
+@wrong("11.4", "a stream broke, and the reader still waits")
 async def forgets_that_streams_break(streams, size):
     queue = asyncio.Queue(size)
     tasks = [
@@ -456,7 +456,7 @@ async def forgets_that_streams_break(streams, size):
         await asyncio.wait(tasks)
 
 
-@wrong("06.4", "a stream broke, and the reader was not told")
+@wrong("11.4", "a stream broke, and the reader was not told")
 async def swallows_the_error(streams, size):
     queue = asyncio.Queue(size)
     tasks = [
@@ -475,7 +475,7 @@ async def swallows_the_error(streams, size):
         await asyncio.wait(tasks)
 
 
-@wrong("06.4", NOT_CLOSED)
+@wrong("11.4", NOT_CLOSED)
 async def leaves_the_streams_open(streams, size):
     queue = asyncio.Queue(size)
 
@@ -504,7 +504,7 @@ async def leaves_the_streams_open(streams, size):
 kept = []
 
 
-@wrong("06.4", NOT_CLOSED)
+@wrong("11.4", NOT_CLOSED)
 async def leaves_the_tasks(streams, size):
     queue = asyncio.Queue(size)
     tasks = [
@@ -519,7 +519,7 @@ async def leaves_the_tasks(streams, size):
             raise item
 
 
-@wrong("06.4", "it yielded a int, not (label, piece)")
+@wrong("11.4", "it yielded a int, not (label, piece)")
 async def forgets_the_label(streams, size):
     queue = asyncio.Queue(size)
     tasks = [
@@ -530,7 +530,7 @@ async def forgets_the_label(streams, size):
             yield item[1]
 
 
-@wrong("06.4", "all streams have ended, and the reader still waits")
+@wrong("11.4", "all streams have ended, and the reader still waits")
 async def has_no_end_mark(streams, size):
     queue = asyncio.Queue(size)
 
@@ -544,7 +544,7 @@ async def has_no_end_mark(streams, size):
 
 
 @wrong(
-    "06.4",
+    "11.4",
     "it returned a coroutine, not an async generator: yield each piece",
 )
 async def returns_a_list(streams, size):
@@ -555,7 +555,7 @@ async def returns_a_list(streams, size):
     ]
 
 
-@right("06.4")
+@right("11.4")
 async def uses_a_task_group(streams, size):
     queue = asyncio.Queue(size)
 

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Give streaming graphs a memory
 #
-# previous: [06 · Parallel graphs](06_parallel_graphs.ipynb) ·
+# previous: [11 · Parallel graphs](11_parallel_graphs.ipynb) ·
 # next: [08 · Break it on purpose](08_break_it_on_purpose.ipynb) ·
-# lab: [07](../exercises/07_async_memory.ipynb)
+# lab: [14](../exercises/14_async_memory.ipynb)
 #
 # In twenty minutes you will be able to:
 #
@@ -11,7 +11,7 @@
 # - go on with a run that was cut off, and say what a killed one loses;
 # - keep two messages of one conversation from erasing each other.
 #
-# Builds on lessons 03 and 04.
+# Builds on lessons 05 and 07.
 
 # %%
 import asyncio
@@ -36,7 +36,7 @@ stack, folder = AsyncExitStack(), TemporaryDirectory()
 # A **checkpointer** keeps the state of a graph under a `thread_id`. The next
 # run with that id begins where the last one ended.
 #
-# `say` streams one turn of a chat, as in lesson 03. Its `lock` does nothing
+# `say` streams one turn of a chat, as in lesson 05. Its `lock` does nothing
 # yet.
 #
 # **Predict.** Ada says her name and asks for it. Then Bob asks for his. What
@@ -177,7 +177,7 @@ async for state in waiter.aget_state_history(on(thread)):
 #
 # Each line of the history is a **checkpoint**, the newest first: its step, the
 # number of messages, and what was next. Give its `config` to `astream`, and
-# you go on from there. Lab 07 takes a chat back so.
+# you go on from there. Lab 14 takes a chat back so.
 #
 # ## Two messages at once
 #
@@ -333,7 +333,7 @@ for lock in own_lock, file_lock:
 # A saver lives as long as its app. That is what `lifespan` is for: the app
 # starts before the `yield` and ends after it, on the loop that serves.
 #
-# A real app wraps `say` in `in_own_task` of lesson 04. Without it, a run goes
+# A real app wraps `say` in `in_own_task` of lesson 07. Without it, a run goes
 # on when its reader has left, and writes when others have the lock.
 #
 # **Predict.** The app below starts, answers, stops, and starts again. Does it
@@ -453,7 +453,7 @@ async def still_to_run(graph, thread):
     ...
 
 
-await check("07.0", still_to_run)
+await check("14.0", still_to_run)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -478,4 +478,4 @@ await check("07.0", still_to_run)
 # - `None` goes on with a run; `durability` says what a kill leaves of it.
 # - One run at a time on a thread, with a lock that all processes see.
 #
-# **Next:** [Lab 07](../exercises/07_async_memory.ipynb)
+# **Next:** [Lab 14](../exercises/14_async_memory.ipynb)

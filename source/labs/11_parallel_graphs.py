@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Lab 06: many graphs, one budget
+# # Lab 11: many graphs, one budget
 #
-# lesson: [06 · Parallel graphs](../notebooks/06_parallel_graphs.ipynb) ·
-# [exercise](../exercises/06_parallel_graphs.ipynb) ·
-# [solution](../solutions/06_parallel_graphs.ipynb)
+# lesson: [11 · Parallel graphs](../notebooks/11_parallel_graphs.ipynb) ·
+# [exercise](../exercises/11_parallel_graphs.ipynb) ·
+# [solution](../solutions/11_parallel_graphs.ipynb)
 
 # %% [markdown]
 # Four tasks, about 40 minutes. You will
@@ -82,7 +82,7 @@ async def ask_all(graph, questions, limit):
 
 
 # %%
-await check("06.1", ask_all)
+await check("11.1", ask_all)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -143,7 +143,7 @@ async def until_failure(graph, questions):
 
 
 # %%
-await check("06.2", until_failure)
+await check("11.2", until_failure)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -225,7 +225,7 @@ async def within_budget(make, questions, budget):
 
 
 # %%
-await check("06.3", within_budget)
+await check("11.3", within_budget)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -296,7 +296,7 @@ async def merge(streams, size):
 
 
 # %%
-await check("06.4", merge)
+await check("11.4", merge)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -361,4 +361,4 @@ _ = await asyncio.wait([run])
 # - One level retries: the one that knows the budget.
 # - A merge closes what it has opened.
 #
-# **Next:** [07 · Async memory](../notebooks/07_async_memory.ipynb)
+# **Next:** [14 · Async memory](../notebooks/14_async_memory.ipynb)

@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Lab 07: build a chat that remembers
+# # Lab 14: build a chat that remembers
 #
-# lesson: [07 · Async memory](../notebooks/07_async_memory.ipynb) ·
-# [exercise](../exercises/07_async_memory.ipynb) ·
-# [solution](../solutions/07_async_memory.ipynb)
+# lesson: [14 · Async memory](../notebooks/14_async_memory.ipynb) ·
+# [exercise](../exercises/14_async_memory.ipynb) ·
+# [solution](../solutions/14_async_memory.ipynb)
 
 # %% [markdown]
 # Four tasks, about 35 minutes. You will
@@ -80,7 +80,7 @@ async def answer(llm, path, thread, text):
 
 
 # %%
-await check("07.1", answer)
+await check("14.1", answer)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -100,7 +100,7 @@ await check("07.1", answer)
 # %% [markdown] tags=["solution"]
 # **Why.** The graph reads the thread when the stream begins and writes to it
 # until the stream ends, so the file stays open around the loop. Where readers
-# may leave, put `aclosing` around the stream, as `say` of lesson 07 does.
+# may leave, put `aclosing` around the stream, as `say` of lesson 14 does.
 #
 # A connection that nobody closes has a thread of its own that never ends: a
 # script with it hangs at its end. A server opens the saver once, in
@@ -163,7 +163,7 @@ async def serve(graph, thread, text):
 
 
 # %%
-await check("07.2", serve)
+await check("14.2", serve)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -233,7 +233,7 @@ def in_turns(graph):
 
 
 # %%
-await check("07.3", in_turns)
+await check("14.3", in_turns)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -257,7 +257,7 @@ await check("07.3", in_turns)
 #
 # The locks of threads that nobody uses stay in the `dict`. With a
 # `WeakValueDictionary` they go. Several processes need a lock that all of them
-# see: lesson 07 has one on a file, and one in PostgreSQL.
+# see: lesson 14 has one on a file, and one in PostgreSQL.
 
 # %% [markdown]
 # ## Task 4: take it to work
@@ -299,7 +299,7 @@ async def edit(graph, thread, message_id, text):
 
 
 # %%
-await check("07.4", edit)
+await check("14.4", edit)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Build a streaming service that resumes, refuses and says when it failed
 #
-# previous: [04 · FastAPI streaming](04_fastapi_streaming.ipynb) ·
-# next: [06 · Parallel graphs](06_parallel_graphs.ipynb) ·
-# lab: [05](../exercises/05_streaming_service.ipynb)
+# previous: [07 · FastAPI streaming](07_fastapi_streaming.ipynb) ·
+# next: [11 · Parallel graphs](11_parallel_graphs.ipynb) ·
+# lab: [09](../exercises/09_events_and_resume.ipynb)
 #
 # In twenty minutes you will be able to:
 #
@@ -12,7 +12,7 @@
 #   or paid for twice;
 # - refuse, limit and stop answers, and put a chat page in front of them.
 #
-# Builds on lessons 03 and 04.
+# Builds on lessons 05 and 07.
 
 # %%
 import asyncio
@@ -446,7 +446,7 @@ def refusal(error: openai.OpenAIError | TimeoutError) -> HTTPException:
 
 
 # %%
-await check("05.0", refusal)
+await check("09.0", refusal)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -475,4 +475,4 @@ await check("05.0", refusal)
 # - A run is a task with a list of events. Readers come, go and come back.
 # - Count what runs, refuse the surplus at once, and say when to come again.
 #
-# **Next:** [Lab 05](../exercises/05_streaming_service.ipynb)
+# **Next:** [Lab 09](../exercises/09_events_and_resume.ipynb)

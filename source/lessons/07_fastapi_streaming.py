@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Stream from FastAPI, and stop when the client leaves
 #
-# previous: [03 · Token streaming](03_token_streaming.ipynb) ·
-# next: [05 · A streaming service](05_streaming_service.ipynb) ·
-# lab: [04](../exercises/04_fastapi_streaming.ipynb)
+# previous: [05 · Token streaming](05_token_streaming.ipynb) ·
+# next: [09 · A streaming service](09_events_and_resume.ipynb) ·
+# lab: [07](../exercises/07_fastapi_streaming.ipynb)
 #
 # In twenty minutes you will be able to:
 #
@@ -11,7 +11,7 @@
 # - say which endpoint makes other users wait, and prove it;
 # - stop the model when its reader has left.
 #
-# Builds on lessons 01 and 03.
+# Builds on lessons 01 and 05.
 
 # %%
 import httpx2
@@ -27,7 +27,7 @@ model = connect()
 #
 # The next two cells are a whole program: an agent with a tool, and the
 # endpoint of the notes, as many guides have it. `stream_chunk_timeout=None`
-# is there so that no cancel gets lost (lesson 03).
+# is there so that no cancel gets lost (lesson 05).
 
 # %%
 import os
@@ -106,7 +106,7 @@ async with serve_file("".join(cells[0] + cells[1])) as url:
 #
 # **Predict.** Three failures. The model breaks off after three tokens. It
 # fails at once, as do the client's two retries. It answers in content blocks
-# (lesson 03). Which status does each user get?
+# (lesson 05). Which status does each user get?
 #
 # <details><summary>Answer</summary>
 #
@@ -138,7 +138,7 @@ await talk(chat, "What is LangGraph?")
 # <details><summary>Answer</summary>
 #
 # 502, then 200: by then the first token was on its way. What fails later must
-# be said inside the stream. Lesson 05 does that.
+# be said inside the stream. Lesson 09 does that.
 #
 # </details>
 
@@ -398,7 +398,7 @@ async def stop_all(runs):
 
 
 # %%
-await check("04.0", stop_all)
+await check("07.0", stop_all)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -424,4 +424,4 @@ await check("04.0", stop_all)
 # - No sync call in `async def`. In `def` it takes one of 40 threads.
 # - Let the graph run in a task of its own, and cancel that task once.
 #
-# **Next:** [Lab 04](../exercises/04_fastapi_streaming.ipynb)
+# **Next:** [Lab 07](../exercises/07_fastapi_streaming.ipynb)

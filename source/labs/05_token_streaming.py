@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Lab 03: show tokens, and stop them
+# # Lab 05: show tokens, and stop them
 #
-# lesson: [03 · Token streaming](../notebooks/03_token_streaming.ipynb) ·
-# [exercise](../exercises/03_token_streaming.ipynb) ·
-# [solution](../solutions/03_token_streaming.ipynb)
+# lesson: [05 · Token streaming](../notebooks/05_token_streaming.ipynb) ·
+# [exercise](../exercises/05_token_streaming.ipynb) ·
+# [solution](../solutions/05_token_streaming.ipynb)
 
 # %% [markdown]
 # Four tasks, about 35 minutes. You will
@@ -85,7 +85,7 @@ async def answer_tokens(graph, question):
 
 
 # %%
-await check("03.1", answer_tokens)
+await check("05.1", answer_tokens)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -157,7 +157,7 @@ async def answer_within(graph, question, seconds):
 
 
 # %%
-await check("03.2", answer_within)
+await check("05.2", answer_within)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -241,7 +241,7 @@ async def complete_calls(chunks):
 
 
 # %%
-await check("03.3", complete_calls)
+await check("05.3", complete_calls)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -299,7 +299,7 @@ def start(graph, question, show):
 
 
 # %%
-await check("03.4", start)
+await check("05.4", start)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
@@ -321,7 +321,7 @@ await check("03.4", start)
 # **Why.** `cancel` reaches the task wherever it waits: for the first token,
 # for a stalled one, in a subgraph. On a finished task it does nothing. When
 # `wait` returns, LangGraph has cleaned up and the connection is closed. On
-# Python 3.11 give `ChatOpenAI` a `stream_chunk_timeout=None`, as lesson 03
+# Python 3.11 give `ChatOpenAI` a `stream_chunk_timeout=None`, as lesson 05
 # explains, or a cancel can get lost.
 #
 # In a web server `stop` belongs to the handler that the Stop button calls,
@@ -341,4 +341,4 @@ await check("03.4", start)
 # - A sum of chunks knows its calls; all but the last are complete.
 # - Stop is `cancel`, and then wait.
 #
-# **Next:** [04 · FastAPI streaming](../notebooks/04_fastapi_streaming.ipynb)
+# **Next:** [07 · FastAPI streaming](../notebooks/07_fastapi_streaming.ipynb)
