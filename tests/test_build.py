@@ -130,6 +130,8 @@ def test_the_course_is_as_its_sources_say() -> None:
 def test_a_lesson_is_executed_and_cleaned(built: Path) -> None:
     path = built / "notebooks/01_tiny.ipynb"
     notebook = nbformat.read(path, 4)
+    seconds = notebook.metadata.pop("course")["seconds"]
+    assert isinstance(seconds, int)
     assert notebook.metadata == build.METADATA
     runs = build.code(notebook.cells)
     assert [cell.execution_count for cell in runs] == [1, 2, 3, 4, 5]
@@ -474,7 +476,7 @@ def test_new_writes_a_source_that_ruff_accepts(
     assert run(tmp_path, "new", kind, "04_memory") == 0
     path = tmp_path / "source" / f"{kind}s" / "04_memory.py"
     assert str(path) in capsys.readouterr().out
-    assert 'check("04.1"' in path.read_text("utf-8")
+    assert 'check("07.1"' in path.read_text("utf-8")
     assert build.plan(tmp_path)
     ruff = [sys.executable, "-m", "ruff", "format", "--check", str(path)]
     subprocess.run(ruff, check=True, cwd=ROOT)
