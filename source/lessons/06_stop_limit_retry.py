@@ -10,8 +10,7 @@
 #
 # - leave a stream so that the model stops, and prove it;
 # - give an answer a time limit;
-# - show a text once that was streamed twice;
-# - take the loop of a chat to work.
+# - show a text once that was streamed twice.
 #
 # Builds on lessons 02 and 05.
 
@@ -149,8 +148,8 @@ except TimeoutError:
 # **On Python 3.11**, `asyncio.wait_for` returns a result that is already
 # there and forgets the cancel that came with it. `ChatOpenAI` waits in this
 # way for each token, unless you pass `stream_chunk_timeout=None`. From 3.12
-# on it is mended. (The argument has a purpose: it ends a stream in which
-# nothing came for two minutes. Give the answer a limit of your own instead.)
+# on it is mended. (The argument ends a stream in which nothing came for two
+# minutes. You give the whole answer a limit instead.)
 #
 # **AnyIO's cancel**, which FastAPI uses when a reader leaves, is another one.
 # It cancels again and again, and so it also cancels LangGraph's cleaning up.
@@ -194,18 +193,14 @@ async for part in chat.astream(
     message, about = part["data"]
     everything += message.text
     texts[message.id] = texts.get(message.id, "") + message.text
-
-# %% [markdown]
-# What a screen shows that only appends, and what was said under each `id`:
-
-# %%
 print(everything)
 for text in texts.values():
     print("-", text)
 
 # %% [markdown]
-# So keep one text for each `id`, and show the newest. To a client that can
-# only append, send an event that says *start again*.
+# The first line is what a screen shows that only appends. So keep one text
+# for each `id`, and show the newest. To a client that can only append, send
+# an event that says *start again*.
 #
 # ## The loop of a chat, to take to work
 #
@@ -236,38 +231,36 @@ async def stream_answer(graph, question, node, show, progress, seconds):
                 continue
             if message.type != "AIMessageChunk":
                 continue
+            if message.id not in texts:  # the next message, or a new try
+                texts[message.id] = ""
+                reason = None
+            texts[message.id] += message.text
             reason = message.response_metadata.get("finish_reason", reason)
             if message.text:
-                text = texts.get(message.id, "") + message.text
-                texts[message.id] = text
-                show(text)
+                show(texts[message.id])
     return reason
 
 
 # %% [markdown]
 # ## A token panel
 #
-# A panel with two buttons calls your `start` and your `stop`, in the event
-# loop of the cells. They do what you have seen: make a task, cancel it. The
-# panel also shows what a user feels, the time to the first token and the
-# speed. It renders Markdown and escapes HTML, for a model may write some.
+# Two buttons call your `start` and your `stop`, in the event loop of the
+# cells. They make a task, and cancel it. The panel also shows what a user
+# feels: the time to the first token and the speed. It renders Markdown and
+# escapes HTML, for a model may write some.
 #
 # <!-- picture: panel -->
 
 # %%
 from workshop.show.panel import TokenPanel
 
+CARD = "Write the card in Markdown, 60 words"
 runs = []
 
 
 def start():
     answer = stream_answer(
-        chat,
-        "Write the card in Markdown, 60 words",
-        node="reply",
-        show=panel.show,
-        progress=print,
-        seconds=30,
+        chat, CARD, node="reply", show=panel.show, progress=print, seconds=30
     )
     runs.append(asyncio.create_task(answer))
 
