@@ -159,7 +159,7 @@ for subgraphs in (False, True):
     print(f"subgraphs={subgraphs}:")
     async for part in cafe.astream(
         ORDER,
-            stream_mode="custom",
+        stream_mode="custom",
         subgraphs=subgraphs,
         version="v2",
     ):
@@ -179,7 +179,7 @@ for subgraphs in (False, True):
     texts = []
     async for part in cafe.astream(
         ORDER,
-            stream_mode="messages",
+        stream_mode="messages",
         subgraphs=subgraphs,
         version="v2",
     ):

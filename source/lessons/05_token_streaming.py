@@ -251,7 +251,7 @@ async def watch_the_end(kind):
             stream_mode="messages",
             version="v2",
         ):
-            message, about = part["data"]
+            message, _ = part["data"]
             text += message.text
             reason = message.response_metadata.get("finish_reason", reason)
     except openai.APIError as error:

@@ -58,7 +58,7 @@ if model.practice:
 # %%
 async def first_word(stream):
     async for part in stream:
-        message, about = part["data"]
+        message, _ = part["data"]
         if message.text:
             break
 
@@ -187,10 +187,8 @@ await report("AnyIO", meter)
 model.fault("cut", after_tokens=3)
 everything = ""
 texts = {}
-async for part in chat.astream(
-    QUESTION, stream_mode="messages", version="v2"
-):
-    message, about = part["data"]
+async for part in chat.astream(QUESTION, stream_mode="messages", version="v2"):
+    message, _ = part["data"]
     everything += message.text
     texts[message.id] = texts.get(message.id, "") + message.text
 print(everything)
