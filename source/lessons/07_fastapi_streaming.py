@@ -30,8 +30,8 @@ from workshop.serve import serve
 model = connect()
 
 # %% [markdown]
-# `httpx2` is an HTTP client, the successor of httpx. The openai package
-# installs it, and it is used in the same way.
+# `httpx2` is the HTTP client beneath the openai package. You call it as you
+# would call httpx.
 #
 # ## An endpoint in a cell
 #
