@@ -92,10 +92,9 @@ async def chat(message: str):
 # %%
 soup = {"message": "What is the price of the soup?"}
 
-async with serve(app) as url:
-    async with httpx2.AsyncClient(base_url=url) as client:
-        in_query = await client.post("/chat", params=soup)
-        as_json = await client.post("/chat", json=soup)
+async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
+    in_query = await client.post("/chat", params=soup)
+    as_json = await client.post("/chat", json=soup)
 
 print(in_query.status_code, in_query.text)
 print(as_json.status_code, as_json.text)
@@ -140,7 +139,8 @@ def sync_words(message):
     question = {"messages": [("user", message)]}
     for part in agent.stream(question, stream_mode="messages", version="v2"):
         said, about = part["data"]
-        yield said.text
+        if about["langgraph_node"] == "model":
+            yield said.text
 
 
 async def async_def_sync_stream(message: str):
@@ -308,8 +308,7 @@ from workshop.checks import check
 
 
 async def whole(agent, message):
-    question = {"messages": [("user", message)]}
-    # TODO (about 2 lines)
+    # TODO (about 3 lines)
     ...
 
 
@@ -326,6 +325,7 @@ await check("07.0", whole)
 # <details><summary>Solution</summary>
 #
 # ```python
+# question = {"messages": [("user", message)]}
 # state = await agent.ainvoke(question)
 # return state["messages"][-1].text
 # ```
