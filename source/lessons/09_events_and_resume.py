@@ -279,8 +279,7 @@ print(rest.text)
 print(meter)
 
 # %% [markdown]
-# The rest begins with event 6: no token is lost or doubled, and the model was
-# asked once.
+# The rest begins with event 6, and the model was asked once.
 #
 # **Predict.** For Bob the model stalls after three tokens. Then come readers
 # with a `Last-Event-ID` of 3, -3 and 999. One more comes two seconds later.
@@ -311,9 +310,8 @@ async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
     print("later", late.status_code)
 
 # %% [markdown]
-# This has a price: who closes the page for good leaves a run behind that you
-# pay for. The service of lesson 10 counts the readers of a run, and cancels it
-# after a few seconds without any.
+# Who closes the page for good leaves a run behind that you pay for. The service
+# of lesson 10 cancels it after a few seconds without a reader.
 #
 # ## Check yourself
 #
