@@ -22,7 +22,6 @@ from tools.build import ROOT
 from workshop.model import Model
 
 SOLUTIONS = ROOT / "solutions"
-HERE = Path(__file__).parent
 
 
 class Event(NamedTuple):
@@ -76,6 +75,14 @@ class Client(httpx2.AsyncClient):
             assert response.status_code == 200, response.text
             return [event async for event in events_of(response)]
 
+    async def answer(self, answer: Any, thread: str = "t") -> list[Event]:
+        """Say what the agent has asked; the events that follow."""
+        path = f"/threads/{thread}/answers"
+        body = {"answer": answer}
+        async with self.stream("POST", path, json=body) as response:
+            assert response.status_code == 200
+            return [event async for event in events_of(response)]
+
     async def ask_and_leave(
         self, message: str, after: int, thread: str = "t"
     ) -> tuple[str, list[Event]]:
@@ -114,7 +121,7 @@ class Process:
         self.environment = os.environ | {
             "OPENAI_BASE_URL": model.base_url,
             "OPENAI_API_KEY": model.key,
-            "PYTHONPATH": str(HERE),
+            "PYTHONPATH": str(ROOT),
             **{f"SERVICE_{k.upper()}": str(v) for k, v in settings.items()},
         }
         self.log = folder / f"{uuid4().hex}.log"

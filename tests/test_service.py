@@ -174,7 +174,7 @@ def model_says(
     from langchain_core.messages import AIMessage
 
     class Scripted(GenericFakeChatModel):
-        streaming: bool = streams
+        disable_streaming: bool = not streams
 
         def _stream(self, *args: Any, **kwargs: Any) -> Any:
             from langchain_core.messages import AIMessageChunk

@@ -254,8 +254,12 @@ class Store:
             "ORDER BY last",
             *(run, number),
         )
-        events = [Event(*each) for row in rows for each in json.loads(row[0])]
-        return [event for event in events if event.number > number]
+        # Two batches overlap, if a run ended while one was being written.
+        found = {}
+        for row in rows:
+            for event in json.loads(row[0]):
+                found[event[0]] = Event(*event)
+        return [found[each] for each in sorted(found) if each > number]
 
     async def touch(self, run: str) -> None:
         """Let the worker of a run know that somebody reads it here."""
