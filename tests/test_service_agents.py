@@ -157,7 +157,7 @@ async def test_a_stop_while_it_goes_on_after_an_answer(at) -> None:
     ("agent", "why"),
     [
         ("tests.agents:no_messages", "no `messages`"),
-        ("builtins:print", "SERVICE_AGENT"),
+        ("nowhere:at_all", "SERVICE_AGENT"),
     ],
 )
 async def test_what_cannot_work_is_told_at_the_start(

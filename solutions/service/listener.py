@@ -46,19 +46,37 @@ def visible(message: BaseMessage) -> str:
 
 
 def answering_nodes(agent: CompiledStateGraph) -> set[str]:
-    """The nodes that can be the last one, hooks of middleware aside."""
-    edges = agent.get_graph().edges
-    found: set[str] = set()
-    ends, seen = [END], {END}
-    while ends:
-        end = ends.pop()
-        for source in {edge.source for edge in edges if edge.target == end}:
-            if "." not in source:
-                found.add(source)
-            elif source not in seen:
-                seen.add(source)
-                ends.append(source)
-    return found
+    """The nodes that can be the last one, hooks of middleware aside.
+
+    One that leads to another of them and is never come back to is a guard:
+    its model's words are no answer, and if it answers, that is shown whole.
+    """
+    follow: dict[str, set[str]] = {}
+    for edge in agent.get_graph().edges:
+        follow.setdefault(edge.source, set()).add(edge.target)
+
+    def beyond(node: str, hooks: bool = False) -> set[str]:
+        """All that can come after it; or only what hooks lead to."""
+        found: set[str] = set()
+        ahead = set(follow.get(node, ()))
+        while ahead:
+            name = ahead.pop()
+            if name not in found:
+                found.add(name)
+                if not hooks or "." in name:
+                    ahead |= follow.get(name, set())
+        return found
+
+    last = {
+        node
+        for node in follow
+        if "." not in node and END in beyond(node, hooks=True)
+    }
+    return {
+        node
+        for node in last
+        if all(node in beyond(other) for other in last & beyond(node))
+    }
 
 
 class Listener(BaseCallbackHandler):
