@@ -23,6 +23,7 @@ MOST_WORDS = 2000  # that a prompt may ask for
 _FILE = tomllib.loads(
     Path(__file__).with_name("answers.toml").read_text(encoding="utf-8")
 )
+VALUES = _FILE["values"]
 _ANSWERS = [
     (re.compile(entry["ask"], re.I | re.S), entry["say"].strip())
     for entry in _FILE["answer"]
@@ -50,7 +51,7 @@ _ASKS_PAST = re.compile(
 
 def reply(ask: Ask) -> Reply:
     """What the practice model replies; Problem if the ask is impossible."""
-    calls = tools.choose(ask, _FILE["values"])
+    calls = tools.choose(ask, VALUES)
     if calls:
         return Reply(calls=calls)
     text = _say(ask) if ask.schema is None else _json_answer(ask)
@@ -159,8 +160,8 @@ def _json_answer(ask: Ask) -> str:
     prompt, since = ask.prompt()
     known = "\n".join([prompt, *_results(since)])
     schema = ask.schema or _schema_of_keys(prompt)
-    filler = Filler(schema, Source(known), _FILE["values"], _say(ask))
-    return json.dumps(filler.fill()[0], ensure_ascii=False)
+    filler = Filler(schema, Source(known), VALUES, _say(ask))
+    return json.dumps(filler.value(), ensure_ascii=False)
 
 
 def _schema_of_keys(prompt: str) -> dict[str, Any]:

@@ -235,7 +235,7 @@ def _fills(tool: Tool, part: str, prompt: str) -> bool:
 def _arguments(
     tool: Tool, text: str, prompt: str, table: dict[str, Any]
 ) -> str:
-    return _json(_filler(tool, text, prompt, table).fill()[0])
+    return _json(_filler(tool, text, prompt, table).value())
 
 
 def _filler(
