@@ -57,12 +57,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Turn:
-    """A message. ``call_id`` names the call that a tool turn answers."""
+    """A message. ``call_id`` names the call that a tool turn answers;
+    ``name`` is the name of who speaks, where a client sends it."""
 
     role: str
     text: str
     calls: tuple[Call, ...] = ()
     call_id: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,14 @@ class Ask:
         """What the user said last, and the turns since.
 
         Of a long text only both ends count, and of spaces only one.
-        Where no user speaks, the first turn stands for it.
+        Where no user speaks, the first turn stands for it. One that
+        speaks under another name than the first is an agent, which
+        reports what it did.
         """
         users = [i for i, t in enumerate(self.turns) if t.role == "user"]
-        at = users[-1] if users else 0
+        own = self.turns[users[0]].name if users else ""
+        mine = [i for i in users if self.turns[i].name in ("", own)]
+        at = mine[-1] if mine else 0
         said = self.turns[at].text
         if len(said) > 2 * LOOK_AT:
             said = f"{said[:LOOK_AT]}\n{said[-LOOK_AT:]}"
@@ -109,11 +115,31 @@ class Ask:
         """The length of the prompt, as it is billed."""
         return sum(words.count(turn.text) for turn in self.turns)
 
+    def is_over(self) -> bool:
+        """Whether somebody has answered the user's last prompt."""
+        _, since = self.prompt()
+        return any(
+            turn.role != "system" and not turn.calls and not is_handoff(turn)
+            for turn in since
+        )
+
     def digest(self) -> str:
         """32 characters that are the same whenever the same is asked."""
         asked = repr((self.turns, self.tools, self.choice, self.schema))
         data = asked.encode("utf-8", "surrogatepass")
         return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+_HANDED_OVER = re.compile(
+    r"\W*(?:successfully )?(?:transferr(?:ed|ing)|hand(?:ed|ing) (?:off|over))"
+    r"\b.{0,80}\Z",
+    re.I | re.S,
+)
+
+
+def is_handoff(turn: Turn) -> bool:
+    """Whether a turn only says who speaks next."""
+    return turn.role != "user" and bool(_HANDED_OVER.match(turn.text))
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,7 @@ def _turn(message: Any, name: str) -> Turn:
             for call in calls
         ),
         call_id=message.get("tool_call_id", ""),
+        name=message.get("name") or "",
     )
 
 

@@ -23,6 +23,7 @@ WORK = 4000  # parts of a schema that one answer looks at
 ABSENT = object()
 # What these lists are for is said in the vocabulary.
 FREE = words.listed("free_text")
+QUANTITY = words.listed("quantity")
 FORMULA = words.listed("formula")
 SWITCH = words.listed("switch")
 AGAIN = words.listed("again")
@@ -219,6 +220,8 @@ class Filler:
             found = self._table[name] or self._otherwise
         elif hint & FORMULA:
             found = take("sum")
+        elif hint & QUANTITY:
+            found = take("number")
         elif hint & FREE:
             found = take("quoted") or self._source.take_phrase(free=True)
             if found is None and self._source.listed:

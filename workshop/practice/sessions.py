@@ -217,12 +217,35 @@ class FaultQueue:
         self._waiting.clear()
 
 
+class Repeats:
+    """How often a session asked the same, for graphs that loop on a choice.
+
+    Only what was answered counts: requests at the same time are no loop.
+    """
+
+    PATIENCE = 12  # answers that are the same, before a choice turns
+    KEPT = 500  # requests that are remembered
+
+    def __init__(self) -> None:
+        self._answered: dict[str, int] = {}
+
+    def turns(self, request: str) -> int:
+        """How many times choices have to turn for this request."""
+        return self._answered.get(request, 0) // self.PATIENCE
+
+    def answered(self, request: str) -> None:
+        self._answered[request] = self._answered.pop(request, 0) + 1
+        if len(self._answered) > self.KEPT:
+            del self._answered[next(iter(self._answered))]
+
+
 @dataclass
 class Session:
     """The state behind one bearer token; ``pace`` None is the server's."""
 
     meter: Meter = field(default_factory=Meter)
     faults: FaultQueue = field(default_factory=FaultQueue)
+    repeats: Repeats = field(default_factory=Repeats)
     pace: Pace | None = None
 
 

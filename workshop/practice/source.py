@@ -46,6 +46,7 @@ PATTERNS = {
     ),
 }
 COUNTED = words.VOCABULARY["numbers"].split()
+NO_NAMES = frozenset(words.VOCABULARY["no_names"].lower().split())
 OPENERS = frozenset(words.VOCABULARY["openers"].split())
 POINTERS = {
     word: frozenset(map(words.stem, names.split()))
@@ -197,7 +198,7 @@ class Source:
                 if number in COUNTED:
                     number = str(COUNTED.index(number))
                 piece = piece._replace(value=number)
-            if piece.value:
+            if piece.value and piece.value.lower() not in NO_NAMES:
                 yield piece
 
     def _without_opener(self, piece: Piece) -> Piece:
