@@ -17,6 +17,7 @@ ROLES = {
     "assistant": "assistant",
     "tool": "tool",
 }
+CHOICES = ("none", "auto", "required")
 LOOK_AT = 1000  # characters at each end of a long prompt
 
 
@@ -167,6 +168,7 @@ class Script:
     close the answer; one that is not streamed is just its last chunk.
     The first ``thoughts`` tokens are its reasoning. ``failure`` writes
     what comes instead of the rest if the model fails after so many tokens.
+    ``ids`` are those of its items, and at last its own.
     """
 
     chunks: list[bytes]
@@ -174,6 +176,7 @@ class Script:
     streamed: bool
     thoughts: int = 0
     failure: Callable[[int], bytes] = lambda sent: b""
+    ids: tuple[str, ...] = ()
 
 
 FAILURE = (
@@ -198,6 +201,17 @@ def missing(name: str) -> Problem:
     )
 
 
+def only_functions(kind: str, name: str) -> Problem:
+    """What is not served, in words of its own."""
+    return Problem(
+        400,
+        f"The practice model knows no tools of the type {kind!r}, only "
+        "functions.",
+        param=name,
+        code="unsupported_value",
+    )
+
+
 def wrong_type(name: str, expected: str, value: Any) -> Problem:
     kinds = {
         "str": "a string",
@@ -219,10 +233,11 @@ def wrong_type(name: str, expected: str, value: Any) -> Problem:
 
 
 def invalid_value(name: str, value: str, known: Iterable[str]) -> Problem:
+    *others, last = map(repr, known)
     return Problem(
         400,
         f"Invalid value: {value!r}. Supported values are: "
-        f"{', '.join(map(repr, known))}.",
+        f"{', '.join(others)}{',' * (len(others) > 1)} and {last}.",
         param=name,
         code="invalid_value",
     )
@@ -235,22 +250,6 @@ def need(value: Any, name: str, kind: type, expected: str) -> Any:
     if not isinstance(value, kind) or (kind is int and value is True):
         raise wrong_type(name, expected, value)
     return value
-
-
-def limit_of(body: dict[str, Any], name: str, least: int = 1) -> int | None:
-    """The most tokens that a request wants, or None."""
-    limit = body.get(name)
-    if limit is None:
-        return None
-    if need(limit, name, int, "an integer") < least:
-        raise Problem(
-            400,
-            f"Invalid '{name}': integer below minimum value. Expected a "
-            f"value >= {least}, but got {limit} instead.",
-            param=name,
-            code="integer_below_min_value",
-        )
-    return limit
 
 
 def text_of(content: Any, name: str) -> str:
@@ -270,33 +269,3 @@ def text_of(content: Any, name: str) -> str:
         text = block.get("text", block.get("refusal"))
         parts.append(text if isinstance(text, str) else f"[{block['type']}]")
     return "\n".join(parts)
-
-
-def check_results(turns: list[Turn], param: str) -> None:
-    """Every call must have its result before anybody speaks again."""
-    open_calls: dict[str, None] = {}
-    for turn in turns:
-        if turn.role == "tool":
-            if turn.call_id not in open_calls:
-                raise Problem(
-                    400,
-                    "A tool result must follow the assistant message with "
-                    f"its call; no call {turn.call_id!r} waits for one.",
-                    param=param,
-                )
-            del open_calls[turn.call_id]
-            continue
-        _none_open(open_calls, param)
-        open_calls = dict.fromkeys(call.id for call in turn.calls)
-    _none_open(open_calls, param)
-
-
-def _none_open(open_calls: dict[str, None], param: str) -> None:
-    if open_calls:
-        raise Problem(
-            400,
-            "An assistant message with tool calls must be followed by a "
-            "result for each of them. Still without one: "
-            f"{', '.join(open_calls)}.",
-            param=param,
-        )

@@ -206,13 +206,20 @@ def _answer(
     try:
         if wire is embeddings:
             return embeddings.script(body), ""
-        request = wire.parse(body)
+        if wire is responses:
+            request = responses.parse(body, session.responses)
+        else:
+            request = chat.parse(body)
         ask = request.ask
         if ask.prompt_tokens() > pace.context_tokens:
             raise wire.too_long(ask.prompt_tokens(), pace.context_tokens)
         key = ask.digest()
         reply = answers.reply(ask, session.repeats.turns(key))
-        return wire.script(request, endings.ended(reply, ask, fault)), key
+        reply = endings.ended(reply, ask, fault)
+        script = wire.script(request, reply)
+        if wire is responses and body.get("store") is not False:
+            session.keep(responses.keep(request, reply, script))
+        return script, key
     except Problem:
         raise
     except Exception as error:

@@ -239,14 +239,27 @@ class Repeats:
             del self._answered[next(iter(self._answered))]
 
 
+MOST_KEPT = 200  # responses and their items
+
+
 @dataclass
 class Session:
-    """The state behind one bearer token; ``pace`` None is the server's."""
+    """The state behind one bearer token; ``pace`` None is the server's.
+
+    ``responses`` are those that a later one may go on from.
+    """
 
     meter: Meter = field(default_factory=Meter)
     faults: FaultQueue = field(default_factory=FaultQueue)
     repeats: Repeats = field(default_factory=Repeats)
+    responses: dict[str, Any] = field(default_factory=dict)
     pace: Pace | None = None
+
+    def keep(self, responses: dict[str, Any]) -> None:
+        """Keep these responses, and forget the oldest."""
+        self.responses |= responses
+        while len(self.responses) > MOST_KEPT:
+            del self.responses[next(iter(self.responses))]
 
 
 class Sessions:
