@@ -338,4 +338,4 @@ await check("14.4", edit)
 # - An old `config` takes a thread back, and nothing is lost.
 #
 # **Next:**
-# [08 · Break it on purpose](../notebooks/08_break_it_on_purpose.ipynb)
+# [17 · Break it on purpose](../notebooks/17_break_it_on_purpose.ipynb)

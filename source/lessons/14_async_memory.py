@@ -2,7 +2,7 @@
 # # Give streaming graphs a memory
 #
 # previous: [11 · Parallel graphs](11_parallel_graphs.ipynb) ·
-# next: [08 · Break it on purpose](08_break_it_on_purpose.ipynb) ·
+# next: [17 · Break it on purpose](17_break_it_on_purpose.ipynb) ·
 # lab: [14](../exercises/14_async_memory.ipynb)
 #
 # In twenty minutes you will be able to:

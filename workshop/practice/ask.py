@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+from workshop.practice import words
 
 ROLES = {
     "developer": "system",
@@ -15,6 +17,7 @@ ROLES = {
     "assistant": "assistant",
     "tool": "tool",
 }
+CHOICES = ("none", "auto", "required")
 LOOK_AT = 1000  # characters at each end of a long prompt
 
 
@@ -55,12 +58,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Turn:
-    """A message. ``call_id`` names the call that a tool turn answers."""
+    """A message. ``call_id`` names the call that a tool turn answers;
+    ``name`` is the name of who speaks, where a client sends it."""
 
     role: str
     text: str
     calls: tuple[Call, ...] = ()
     call_id: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,15 +98,31 @@ class Ask:
         """What the user said last, and the turns since.
 
         Of a long text only both ends count, and of spaces only one.
-        Where no user speaks, the first turn stands for it.
+        Where no user speaks, the first turn stands for it. One that
+        speaks under another name than the first is an agent, which
+        reports what it did.
         """
         users = [i for i, t in enumerate(self.turns) if t.role == "user"]
-        at = users[-1] if users else 0
+        own = self.turns[users[0]].name if users else ""
+        mine = [i for i in users if self.turns[i].name in ("", own)]
+        at = mine[-1] if mine else 0
         said = self.turns[at].text
         if len(said) > 2 * LOOK_AT:
             said = f"{said[:LOOK_AT]}\n{said[-LOOK_AT:]}"
         said = re.sub(r"\s*\n\s*", "\n", re.sub(r"[^\S\n]+", " ", said))
         return said, self.turns[at + 1 :]
+
+    def prompt_tokens(self) -> int:
+        """The length of the prompt, as it is billed."""
+        return sum(words.count(turn.text) for turn in self.turns)
+
+    def is_over(self) -> bool:
+        """Whether somebody has answered the user's last prompt."""
+        _, since = self.prompt()
+        return any(
+            turn.role != "system" and not turn.calls and not is_handoff(turn)
+            for turn in since
+        )
 
     def digest(self) -> str:
         """32 characters that are the same whenever the same is asked."""
@@ -110,16 +131,33 @@ class Ask:
         return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
+_HANDED_OVER = re.compile(
+    r"\W*(?:successfully )?(?:transferr(?:ed|ing)|hand(?:ed|ing) (?:off|over))"
+    r"\b.{0,80}\Z",
+    re.I | re.S,
+)
+
+
+def is_handoff(turn: Turn) -> bool:
+    """Whether a turn only says who speaks next."""
+    return turn.role != "user" and bool(_HANDED_OVER.match(turn.text))
+
+
 @dataclass(frozen=True)
 class Reply:
     """The answer: calls, or a text, in the pieces that are sent.
 
-    ``cut_short`` says that the limit came before the end.
+    ``finish`` is ``stop``, or why it ends early: ``length`` or
+    ``content_filter``. ``thoughts`` come before it. With ``refusal`` the
+    text is one; with ``doubled`` a call is streamed with its name twice.
     """
 
     tokens: list[str] = field(default_factory=list)
     calls: tuple[Call, ...] = ()
-    cut_short: bool = False
+    finish: str = "stop"
+    thoughts: list[str] = field(default_factory=list)
+    refusal: bool = False
+    doubled: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,11 +166,30 @@ class Script:
 
     ``chunks`` holds the events of each token, and at the end those that
     close the answer; one that is not streamed is just its last chunk.
+    The first ``thoughts`` tokens are its reasoning. ``failure`` writes
+    what comes instead of the rest if the model fails after so many tokens.
+    ``ids`` are those of its items, and at last its own.
     """
 
     chunks: list[bytes]
     tokens: int
     streamed: bool
+    thoughts: int = 0
+    failure: Callable[[int], bytes] = lambda sent: b""
+    ids: tuple[str, ...] = ()
+
+
+FAILURE = (
+    "The server had an error while processing your request (a fault that "
+    "was asked for)."
+)
+
+
+def failure_body() -> dict[str, Any]:
+    """The error object of a model that fails on the way."""
+    return Problem(
+        500, FAILURE, kind="server_error", code="server_error"
+    ).body["error"]
 
 
 def missing(name: str) -> Problem:
@@ -141,6 +198,17 @@ def missing(name: str) -> Problem:
         f"Missing required parameter: '{name}'.",
         param=name,
         code="missing_required_parameter",
+    )
+
+
+def only_functions(kind: str, name: str) -> Problem:
+    """What is not served, in words of its own."""
+    return Problem(
+        400,
+        f"The practice model knows no tools of the type {kind!r}, only "
+        "functions.",
+        param=name,
+        code="unsupported_value",
     )
 
 
@@ -165,10 +233,11 @@ def wrong_type(name: str, expected: str, value: Any) -> Problem:
 
 
 def invalid_value(name: str, value: str, known: Iterable[str]) -> Problem:
+    *others, last = map(repr, known)
     return Problem(
         400,
         f"Invalid value: {value!r}. Supported values are: "
-        f"{', '.join(map(repr, known))}.",
+        f"{', '.join(others)}{',' * (len(others) > 1)} and {last}.",
         param=name,
         code="invalid_value",
     )
@@ -200,33 +269,3 @@ def text_of(content: Any, name: str) -> str:
         text = block.get("text", block.get("refusal"))
         parts.append(text if isinstance(text, str) else f"[{block['type']}]")
     return "\n".join(parts)
-
-
-def check_results(turns: list[Turn], param: str) -> None:
-    """Every call must have its result before anybody speaks again."""
-    open_calls: dict[str, None] = {}
-    for turn in turns:
-        if turn.role == "tool":
-            if turn.call_id not in open_calls:
-                raise Problem(
-                    400,
-                    "A tool result must follow the assistant message with "
-                    f"its call; no call {turn.call_id!r} waits for one.",
-                    param=param,
-                )
-            del open_calls[turn.call_id]
-            continue
-        _none_open(open_calls, param)
-        open_calls = dict.fromkeys(call.id for call in turn.calls)
-    _none_open(open_calls, param)
-
-
-def _none_open(open_calls: dict[str, None], param: str) -> None:
-    if open_calls:
-        raise Problem(
-            400,
-            "An assistant message with tool calls must be followed by a "
-            "result for each of them. Still without one: "
-            f"{', '.join(open_calls)}.",
-            param=param,
-        )

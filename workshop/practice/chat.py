@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from workshop.practice import words
+from workshop.practice import endings, rules, words
 from workshop.practice.ask import (
+    CHOICES,
     ROLES,
     Ask,
     Call,
@@ -17,9 +18,11 @@ from workshop.practice.ask import (
     Script,
     Tool,
     Turn,
-    check_results,
+    failure_body,
     invalid_value,
+    missing,
     need,
+    only_functions,
     text_of,
     wrong_type,
 )
@@ -33,33 +36,27 @@ class Request:
     model: str
     stream: bool
     include_usage: bool
+    choices: int = 1
+    logprobs: bool = False
 
 
 def parse(body: dict[str, Any]) -> Request:
     """Read a request; raises Problem where it is wrong."""
-    model = need(body.get("model"), "model", str, "a string")
-    messages = need(body.get("messages"), "messages", list, "an array")
-    if not messages:
-        raise Problem(
-            400,
-            "Invalid 'messages': empty array. Expected at least one.",
-            param="messages",
-            code="empty_array",
-        )
+    rules.check_chat(body)
+    model, messages = body["model"], body["messages"]
     turns = [_turn(m, f"messages[{i}]") for i, m in enumerate(messages)]
-    check_results(turns, "messages")
-    if body.get("n") not in (None, 1):
-        raise Problem(400, "The practice model gives one choice.", param="n")
+    _check_results(turns)
+    _check_form(body.get("response_format"), turns)
+    tools = _tools(body.get("tools") or [])
     stop = body.get("stop") or ()
-    limit = body.get("max_completion_tokens", body.get("max_tokens"))
     options = body.get("stream_options") or {}
     ask = Ask(
         turns=tuple(turns),
-        tools=_tools(body.get("tools") or []),
-        choice=_choice(body.get("tool_choice")),
+        tools=tools,
+        choice=_choice(body.get("tool_choice"), tools),
         parallel=body.get("parallel_tool_calls") is not False,
         schema=_schema(body.get("response_format")),
-        limit=limit and need(limit, "max_tokens", int, "an integer"),
+        limit=body.get("max_completion_tokens") or body.get("max_tokens"),
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
     )
     return Request(
@@ -67,6 +64,20 @@ def parse(body: dict[str, Any]) -> Request:
         model=model,
         stream=bool(body.get("stream")),
         include_usage=bool(options.get("include_usage")),
+        choices=body.get("n") or 1,
+        logprobs=bool(body.get("logprobs")),
+    )
+
+
+def too_long(tokens: int, limit: int) -> Problem:
+    """The refusal of a prompt that does not fit into the context."""
+    return Problem(
+        400,
+        f"This model's maximum context length is {limit} tokens. However, "
+        f"your messages resulted in {tokens} tokens. Please reduce the "
+        "length of the messages.",
+        param="messages",
+        code="context_length_exceeded",
     )
 
 
@@ -75,33 +86,87 @@ def _turn(message: Any, name: str) -> Turn:
     role = need(message.get("role"), f"{name}.role", str, "a string")
     if role not in ROLES:
         raise invalid_value(f"{name}.role", role, ROLES)
-    calls = message.get("tool_calls") or []
+    content = message.get("content")
+    calls = message.get("tool_calls")
+    if calls == []:
+        raise rules.empty_array(f"{name}.tool_calls")
+    if content is None and not (role == "assistant" and _says(message)):
+        raise Problem(
+            400,
+            "Invalid value for 'content': expected a string, got null.",
+            param=f"{name}.content".replace("[", ".["),
+        )
+    if role == "tool" and message.get("tool_call_id") is None:
+        raise missing(f"{name}.tool_call_id")
     return Turn(
         role=ROLES[role],
-        text=text_of(message.get("content"), f"{name}.content"),
+        text=text_of(content, f"{name}.content"),
         calls=tuple(
-            Call(
-                call["function"]["name"],
-                call["function"]["arguments"],
-                call["id"],
-            )
-            for call in calls
+            _made_call(call, f"{name}.tool_calls[{i}]")
+            for i, call in enumerate(calls or ())
         ),
         call_id=message.get("tool_call_id", ""),
+        name=message.get("name") or "",
     )
+
+
+def _says(message: dict[str, Any]) -> bool:
+    """Whether a message without content has something else."""
+    return any(message.get(n) for n in ("tool_calls", "refusal", "audio"))
+
+
+def _made_call(call: Any, name: str) -> Call:
+    call = need(call, name, dict, "an object")
+    for part in ("id", "type"):
+        need(call.get(part), f"{name}.{part}", str, "a string")
+    where = f"{name}.function"
+    function = need(call.get("function"), where, dict, "an object")
+    for part in ("name", "arguments"):
+        need(function.get(part), f"{where}.{part}", str, "a string")
+    return Call(function["name"], function["arguments"], call["id"])
+
+
+def _check_results(turns: list[Turn]) -> None:
+    """Every call must have its result before anybody speaks again."""
+    open_calls: list[str] = []
+    for index, turn in enumerate([*turns, Turn("end", "")]):
+        param = f"messages.[{min(index, len(turns) - 1)}].role"
+        if turn.role == "tool":
+            if turn.call_id not in open_calls:
+                raise Problem(
+                    400,
+                    "Invalid parameter: messages with role 'tool' must be a "
+                    "response to a preceeding message with 'tool_calls'.",
+                    param=param,
+                )
+            open_calls.remove(turn.call_id)
+            continue
+        if open_calls:
+            raise Problem(
+                400,
+                "An assistant message with 'tool_calls' must be followed by "
+                "tool messages responding to each 'tool_call_id'. The "
+                "following tool_call_ids did not have response messages: "
+                f"{', '.join(open_calls)}",
+                param=param,
+            )
+        open_calls = [call.id for call in turn.calls]
 
 
 def _tools(tools: list[Any]) -> tuple[Tool, ...]:
     found = []
     for index, tool in enumerate(tools):
-        param = f"tools[{index}].function"
-        function = need(tool.get("function"), param, dict, "an object")
-        name = function.get("name")
+        where = f"tools[{index}]"
+        tool = need(tool, where, dict, "an object")
+        kind = need(tool.get("type"), f"{where}.type", str, "a string")
+        if kind != "function":
+            raise only_functions(kind, f"{where}.type")
+        where += ".function"
+        function = need(tool.get("function"), where, dict, "an object")
+        rules.check_function(function, where, f"{where}.parameters")
         found.append(
             Tool(
-                name=need(
-                    function.get("name"), f"{name}.name", str, "a string"
-                ),
+                name=function["name"],
                 description=function.get("description") or "",
                 parameters=function.get("parameters") or {},
             )
@@ -109,14 +174,48 @@ def _tools(tools: list[Any]) -> tuple[Tool, ...]:
     return tuple(found)
 
 
-def _choice(choice: Any) -> str:
+def _choice(choice: Any, tools: tuple[Tool, ...]) -> str:
     if choice is None:
         return "auto"
     if isinstance(choice, str):
+        if choice not in CHOICES:
+            raise invalid_value("tool_choice", choice, CHOICES)
         return choice
-    if isinstance(choice, dict) and choice.get("type") == "function":
-        return choice["function"]["name"]
-    raise wrong_type("tool_choice", "a string or a function", choice)
+    if not isinstance(choice, dict):
+        raise wrong_type("tool_choice", "a string or an object", choice)
+    if choice.get("type") != "function":
+        kind = str(choice.get("type"))
+        raise only_functions(kind, "tool_choice.type")
+    where = "tool_choice.function"
+    function = need(choice.get("function"), where, dict, "an object")
+    name = need(function.get("name"), f"{where}.name", str, "a string")
+    if all(tool.name != name for tool in tools):
+        raise rules.not_offered(name)
+    return name
+
+
+def _check_form(response_format: Any, turns: list[Turn]) -> None:
+    if response_format is None:
+        return
+    kind = need(
+        response_format.get("type"), "response_format.type", str, "a string"
+    )
+    known = ("json_object", "json_schema", "text")
+    if kind not in known:
+        raise invalid_value("response_format.type", kind, known)
+    if kind == "json_object":
+        rules.check_mentions_json(
+            (turn.text for turn in turns),
+            "'messages' must contain the word 'json' in some form, to use "
+            "'response_format' of type 'json_object'.",
+            "messages",
+        )
+    if kind == "json_schema":
+        where = "response_format.json_schema"
+        form = need(
+            response_format.get("json_schema"), where, dict, "an object"
+        )
+        rules.check_format(form, where, "response_format", None)
 
 
 def _schema(response_format: Any) -> dict[str, Any] | None:
@@ -130,25 +229,34 @@ def _schema(response_format: Any) -> dict[str, Any] | None:
 
 def script(request: Request, reply: Reply) -> Script:
     """Write a reply, streamed or not, as the request wants it."""
-    prompt = sum(words.count(turn.text) for turn in request.ask.turns)
-    pieces = [words.tokens(call.arguments) for call in reply.calls]
-    count = len(reply.tokens) + sum(map(len, pieces))
+    prompt = request.ask.prompt_tokens()
+    count = request.choices * endings.length(reply)
     usage = {
         "prompt_tokens": prompt,
         "completion_tokens": count,
         "total_tokens": prompt + count,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
         "completion_tokens_details": {
-            "reasoning_tokens": 0,
+            "reasoning_tokens": len(reply.thoughts),
             "audio_tokens": 0,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },
     }
-    finish = "length" if reply.cut_short else "stop"
-    finish = "tool_calls" if reply.calls else finish
+    finish = reply.finish
+    if finish == "stop" and reply.calls:
+        finish = "tool_calls"
     write = _streamed if request.stream else _whole
-    return write(request, reply, usage, finish, pieces)
+    chunks = write(request, reply, usage, finish)
+    error = {"error": failure_body()}
+    failed = _sse(error) if request.stream else json.dumps(error)
+    return Script(
+        chunks,
+        count,
+        request.stream,
+        thoughts=len(reply.thoughts),
+        failure=lambda sent: failed.encode(),
+    )
 
 
 def _envelope(request: Request, kind: str) -> dict[str, Any]:
@@ -163,31 +271,32 @@ def _envelope(request: Request, kind: str) -> dict[str, Any]:
 
 
 def _whole(
-    request: Request,
-    reply: Reply,
-    usage: dict[str, Any],
-    finish: str,
-    pieces: list[list[str]],
-) -> Script:
+    request: Request, reply: Reply, usage: dict[str, Any], finish: str
+) -> list[bytes]:
+    text = "".join(reply.tokens)
     message = {
         "role": "assistant",
-        "content": None if reply.calls else "".join(reply.tokens),
-        "refusal": None,
+        "content": None if reply.calls or reply.refusal else text,
+        "refusal": text if reply.refusal else None,
         "annotations": [],
     }
+    if reply.thoughts:
+        message["reasoning_content"] = "".join(reply.thoughts)
     if reply.calls:
         message["tool_calls"] = [_call(call) for call in reply.calls]
-    choice = {
-        "index": 0,
-        "message": message,
-        "logprobs": None,
-        "finish_reason": finish,
-    }
+    chances = _chances(reply, reply.tokens) if request.logprobs else None
+    choices = [
+        {
+            "index": index,
+            "message": message,
+            "logprobs": chances,
+            "finish_reason": finish,
+        }
+        for index in range(request.choices)
+    ]
     body = _envelope(request, "chat.completion")
-    body |= {"choices": [choice], "usage": usage}
-    return Script(
-        [json.dumps(body).encode()], usage["completion_tokens"], False
-    )
+    body |= {"choices": choices, "usage": usage}
+    return [json.dumps(body).encode()]
 
 
 def _call(call: Call) -> dict[str, Any]:
@@ -198,52 +307,91 @@ def _call(call: Call) -> dict[str, Any]:
     }
 
 
-def _streamed(
-    request: Request,
-    reply: Reply,
-    usage: dict[str, Any],
-    finish: str,
-    pieces: list[list[str]],
-) -> Script:
-    envelope = _envelope(request, "chat.completion.chunk")
-    asked = {"usage": None} if request.include_usage else {}
-
-    def event(delta: dict[str, Any], finish: str | None = None) -> str:
-        choice = {
-            "index": 0,
-            "delta": delta,
-            "logprobs": None,
-            "finish_reason": finish,
+def _chances(reply: Reply, tokens: list[str]) -> dict[str, Any]:
+    """The ``logprobs`` of a text: each token was certain."""
+    certain = [
+        {
+            "token": token,
+            "logprob": 0.0,
+            "bytes": list(token.encode("utf-8", "surrogatepass")),
+            "top_logprobs": [],
         }
-        return _sse({**envelope, **asked, "choices": [choice]})
+        for token in tokens
+    ]
+    said, other = ("refusal", "content")[:: 1 if reply.refusal else -1]
+    return {said: certain, other: None}
 
-    role = {"role": "assistant", "content": "", "refusal": None}
-    if reply.calls:
-        role["content"] = None
-    before = event(role)
-    chunks = []
-    if reply.tokens:
-        chunks = _fill(event({"content": _BLANK}), reply.tokens)
-        chunks[0] = before + chunks[0]
-        before = ""
-    for index, (call, parts) in enumerate(
-        zip(reply.calls, pieces, strict=True)
-    ):
-        named = _call(call)
-        named["function"]["arguments"] = ""
-        before += event({"tool_calls": [{"index": index, **named}]})
-        part = {"index": index, "function": {"arguments": _BLANK}}
-        more = _fill(event({"tool_calls": [part]}), parts)
-        chunks += [before + more[0], *more[1:]]
-        before = ""
-    end = before + event({}, finish)
+
+def _streamed(
+    request: Request, reply: Reply, usage: dict[str, Any], finish: str
+) -> list[bytes]:
+    envelope = _envelope(request, "chat.completion.chunk")
+    if request.include_usage:
+        envelope["usage"] = None
+    chunks: list[str] = []
+    end = ""
+    for index in range(request.choices):
+        more = _choice_events(request, reply, envelope, index, finish)
+        *tokens, last = more
+        if tokens:
+            tokens[0] = end + tokens[0]
+            end = ""
+        chunks += tokens
+        end += last
     if request.include_usage:
         end += _sse({**envelope, "choices": [], "usage": usage})
-    return Script(
-        [chunk.encode() for chunk in chunks] + [end.encode() + DONE],
-        len(chunks),
-        True,
-    )
+    return [chunk.encode() for chunk in chunks] + [end.encode() + DONE]
+
+
+def _choice_events(
+    request: Request,
+    reply: Reply,
+    envelope: dict[str, Any],
+    index: int,
+    finish: str,
+) -> list[str]:
+    """The events of one choice: for each token, and those at its end."""
+
+    def event(
+        delta: dict[str, Any], finish: str | None = None, chances: Any = None
+    ) -> str:
+        choice = {
+            "index": index,
+            "delta": delta,
+            "logprobs": chances,
+            "finish_reason": finish,
+        }
+        return _sse({**envelope, "choices": [choice]})
+
+    # Calls and a refusal have null for a content.
+    said = "refusal" if reply.refusal else "content"
+    content = None if reply.calls or reply.refusal else ""
+    role = {"role": "assistant", "content": content, "refusal": None}
+    before = event(role)
+    chunks = _fill(event({"reasoning_content": _BLANK}), reply.thoughts)
+    if request.logprobs:
+        chunks += [
+            event({said: token}, chances=_chances(reply, [token]))
+            for token in reply.tokens
+        ]
+    else:
+        chunks += _fill(event({said: _BLANK}), reply.tokens)
+    if chunks:
+        chunks[0] = before + chunks[0]
+        before = ""
+    for number, call in enumerate(reply.calls):
+        named = _call(call)
+        named["function"]["arguments"] = ""
+        before += event({"tool_calls": [{"index": number, **named}]})
+        if reply.doubled:
+            again = {"index": number, "function": named["function"]}
+            before += event({"tool_calls": [again]})
+        part = {"index": number, "function": {"arguments": _BLANK}}
+        pieces = words.tokens(call.arguments)
+        more = _fill(event({"tool_calls": [part]}), pieces)
+        chunks += [before + more[0], *more[1:]]
+        before = ""
+    return [*chunks, before + event({}, finish)]
 
 
 # Stands for a token in an event that is written once and filled often.

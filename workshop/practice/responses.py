@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workshop.practice import words
+from workshop.practice import endings, rules, words
 from workshop.practice.ask import (
+    CHOICES,
+    FAILURE,
     ROLES,
     Ask,
     Call,
@@ -18,9 +21,9 @@ from workshop.practice.ask import (
     Script,
     Tool,
     Turn,
-    check_results,
     invalid_value,
     need,
+    only_functions,
     text_of,
     wrong_type,
 )
@@ -38,35 +41,43 @@ class Request:
         return bool(self.body.get("stream"))
 
 
-def parse(body: dict[str, Any]) -> Request:
-    """Read a request; raises Problem where it is wrong."""
-    need(body.get("model"), "model", str, "a string")
-    if body.get("previous_response_id"):
-        raise Problem(
-            400,
-            "The practice model keeps no responses: send the whole "
-            "conversation as 'input'.",
-            param="previous_response_id",
-            code="previous_response_not_found",
-        )
-    items = body.get("input")
+def parse(body: dict[str, Any], kept: Mapping[str, Sequence[Turn]]) -> Request:
+    """Read a request; raises Problem where it is wrong.
+
+    ``kept`` has the turns of earlier responses of the session, and those
+    of their items, by id.
+    """
+    before: Sequence[Turn] = ()
+    earlier = body.get("previous_response_id")
+    if isinstance(earlier, str):
+        if earlier not in kept:
+            raise Problem(
+                400,
+                f"Previous response with id '{earlier}' not found.",
+                param="previous_response_id",
+                code="previous_response_not_found",
+            )
+        before = kept[earlier]
+    rules.check_responses(body)
+    items = body["input"]
     if isinstance(items, str):
         items = [{"role": "user", "content": items}]
-    turns = []
+    turns = list(before)
     for index, item in enumerate(need(items, "input", list, "an array")):
-        turns += _turns(item, f"input[{index}]")
+        turns += _turns(item, f"input[{index}]", kept)
     turns = _joined(turns)
-    if body.get("instructions"):
-        turns.insert(0, Turn("system", body["instructions"]))
+    told = body.get("instructions")
     if not turns:
-        raise Problem(400, "'input' must not be empty.", param="input")
-    check_results(turns, "input")
+        raise rules.empty_array("input")
+    _check_results(turns)
     form = (body.get("text") or {}).get("format") or {}
+    _check_form(form, turns)
     schemas = {"json_schema": form.get("schema"), "json_object": {}}
+    tools = tuple(_tools(body.get("tools") or []))
     ask = Ask(
-        turns=tuple(turns),
-        tools=tuple(_tools(body.get("tools") or [])),
-        choice=_choice(body.get("tool_choice")),
+        turns=(*((Turn("system", told),) if told else ()), *turns),
+        tools=tools,
+        choice=_choice(body.get("tool_choice"), tools),
         parallel=body.get("parallel_tool_calls") is not False,
         schema=schemas.get(form.get("type")),
         limit=body.get("max_output_tokens"),
@@ -74,9 +85,25 @@ def parse(body: dict[str, Any]) -> Request:
     return Request(ask, body)
 
 
-def _turns(item: Any, name: str) -> list[Turn]:
+def too_long(tokens: int, limit: int) -> Problem:
+    """The refusal of a prompt that does not fit into the context."""
+    return Problem(
+        400,
+        "Your input exceeds the context window of this model. Please adjust "
+        "your input and try again.",
+        param="input",
+        code="context_length_exceeded",
+    )
+
+
+def _turns(
+    item: Any, name: str, kept: Mapping[str, Sequence[Turn]]
+) -> Sequence[Turn]:
     item = need(item, name, dict, "an object")
-    match item.get("type", "message"):
+    kind = item.get("type") or "message"
+    if kind == "message" and "role" not in item and "id" in item:
+        kind = "item_reference"
+    match kind:
         case "message":
             role = need(item.get("role"), f"{name}.role", str, "a string")
             if role not in ROLES:
@@ -84,12 +111,85 @@ def _turns(item: Any, name: str) -> list[Turn]:
             text = text_of(item.get("content"), f"{name}.content")
             return [Turn(ROLES[role], text)]
         case "function_call":
+            for part in ("name", "arguments", "call_id"):
+                need(item.get(part), f"{name}.{part}", str, "a string")
             call = Call(item["name"], item["arguments"], item["call_id"])
             return [Turn("assistant", "", (call,))]
         case "function_call_output":
+            need(item.get("call_id"), f"{name}.call_id", str, "a string")
             text = text_of(item.get("output"), f"{name}.output")
             return [Turn("tool", text, call_id=item["call_id"])]
-    return []  # such as reasoning, which the practice model does not do
+        case "reasoning":
+            return []
+        case "item_reference":
+            id = need(item.get("id"), f"{name}.id", str, "a string")
+            if id not in kept:
+                raise Problem(
+                    404, f"Item with id '{id}' not found.", param="input"
+                )
+            return kept[id]
+    raise Problem(
+        400,
+        f"The practice model knows no items of the type {kind!r}.",
+        param=f"{name}.type",
+        code="unsupported_value",
+    )
+
+
+def keep(request: Request, reply: Reply, script: Script) -> dict[str, Any]:
+    """What a session keeps of a response: its turns, by id."""
+    text = "".join(reply.tokens)
+    said = Turn("assistant", text, reply.calls)
+    turns = [t for t in request.ask.turns if t.role != "system"]
+    *items, whole = script.ids
+    kept: dict[str, Any] = {whole: (*turns, said)}
+    for id in items:
+        kept[id] = ()
+    for id, call in zip(items[-len(reply.calls) :], reply.calls, strict=False):
+        kept[id] = (Turn("assistant", "", (call,)),)
+    if items and not reply.calls:
+        kept[items[-1]] = (said,)
+    return kept
+
+
+def _check_results(turns: list[Turn]) -> None:
+    """Every call must have a result, and every result its call."""
+    made = {call.id for turn in turns for call in turn.calls}
+    results = [turn.call_id for turn in turns if turn.role == "tool"]
+    for id in results:
+        if id not in made:
+            raise Problem(
+                400,
+                "No tool call found for function call output with call_id "
+                f"{id}.",
+                param="input",
+            )
+    for turn in turns:
+        for call in turn.calls:
+            if call.id not in results:
+                raise Problem(
+                    400,
+                    f"No tool output found for function call {call.id}.",
+                    param="input",
+                )
+
+
+def _check_form(form: Any, turns: list[Turn]) -> None:
+    known = ("json_object", "json_schema", "text")
+    if form and form.get("type") not in known:
+        kind = str(form.get("type"))
+        raise invalid_value("text.format.type", kind, known)
+    if form.get("type") == "json_object":
+        rules.check_mentions_json(
+            (turn.text for turn in turns),
+            "Response input messages must contain the word 'json' in some "
+            "form to use 'text.format' of type 'json_object'.",
+            "input",
+        )
+    if form.get("type") == "json_schema":
+        rules.check_format(
+            form, "text.format", "text.format.schema", "invalid_json_schema"
+        )
 
 
 def _joined(turns: list[Turn]) -> list[Turn]:
@@ -104,83 +204,125 @@ def _joined(turns: list[Turn]) -> list[Turn]:
     return joined
 
 
-def _tools(tools: list[Any]) -> list[Tool]:
-    """The functions; tools that OpenAI runs itself are left out."""
-    return [
-        Tool(
-            name=need(tool.get("name"), f"tools[{i}].name", str, "a string"),
+def _tools(tools: list[Any]) -> Iterator[Tool]:
+    for index, tool in enumerate(tools):
+        where = f"tools[{index}]"
+        tool = need(tool, where, dict, "an object")
+        kind = need(tool.get("type"), f"{where}.type", str, "a string")
+        if kind != "function":
+            raise only_functions(kind, f"{where}.type")
+        rules.check_function(tool, where, f"{where}.parameters")
+        yield Tool(
+            name=tool["name"],
             description=tool.get("description") or "",
             parameters=tool.get("parameters") or {},
         )
-        for i, tool in enumerate(tools)
-        if tool.get("type") == "function"
-    ]
 
 
-def _choice(choice: Any) -> str:
-    if isinstance(choice, str | None):
-        return choice or "auto"
-    if isinstance(choice, dict):
-        return choice.get("name") or choice.get("mode") or "auto"
-    raise wrong_type("tool_choice", "a string or an object", choice)
+def _choice(choice: Any, tools: tuple[Tool, ...]) -> str:
+    if choice is None:
+        return "auto"
+    if isinstance(choice, str):
+        if choice not in CHOICES:
+            raise invalid_value("tool_choice", choice, CHOICES)
+        return choice
+    if not isinstance(choice, dict):
+        raise wrong_type("tool_choice", "a string or an object", choice)
+    if choice.get("type") != "function":
+        raise only_functions(str(choice.get("type")), "tool_choice.type")
+    name = need(choice.get("name"), "tool_choice.name", str, "a string")
+    if all(tool.name != name for tool in tools):
+        raise rules.not_offered(name)
+    return name
 
 
 def script(request: Request, reply: Reply) -> Script:
     """Write a reply, streamed or not, as the request wants it."""
     number = next(_number)
     items = _items(request.ask.digest(), number, reply)
-    pieces = [
-        words.tokens(item["arguments"])
-        if "arguments" in item
-        else reply.tokens
-        for item in items
-    ]
-    count = sum(map(len, pieces))
-    final = _response(request, number)
-    final |= {
-        "status": "incomplete" if reply.cut_short else "completed",
-        "output": items,
-        "usage": _usage(request.ask, count),
-    }
-    if reply.cut_short:
-        final["incomplete_details"] = {"reason": "max_output_tokens"}
-    else:
-        final["completed_at"] = int(time.time())
-    if not request.stream:
-        return Script([json.dumps(final).encode()], count, streamed=False)
-    writer = _Writer()
     start = _response(request, number)
+    final = start | {
+        "status": "completed" if reply.finish == "stop" else "incomplete",
+        "output": [item for item, _ in items],
+        "usage": _usage(request.ask, reply),
+    }
+    if reply.finish == "stop":
+        final["completed_at"] = int(time.time())
+    else:
+        final["incomplete_details"] = {"reason": INCOMPLETE[reply.finish]}
+    error = {"code": "server_error", "message": FAILURE}
+    failed = start | {"status": "failed", "error": error}
+    count, thoughts = endings.length(reply), len(reply.thoughts)
+    ids = (*(item["id"] for item, _ in items), start["id"])
+    if not request.stream:
+        body = json.dumps(final).encode()
+        return Script(
+            [body],
+            count,
+            False,
+            thoughts,
+            lambda sent: json.dumps(failed).encode(),
+            ids,
+        )
+    writer = _Writer()
     writer.event("response.created", response=start)
     writer.event("response.in_progress", response=start)
-    for index, (item, parts) in enumerate(zip(items, pieces, strict=True)):
-        write = _write_call if "arguments" in item else _write_message
-        write(writer, index, item, parts)
+    for index, (item, parts) in enumerate(items):
+        _WRITE[item["type"]](writer, index, item, parts)
     writer.event(f"response.{final['status']}", response=final)
-    return writer.script()
+    chunks = writer.chunks()
+
+    def failure(sent: int) -> bytes:
+        last = _Writer(b"".join(chunks[:sent]).count(b"\ndata: "))
+        last.event("error", **error, param=None)
+        last.event("response.failed", response=failed)
+        return last.chunks()[0]
+
+    return Script(chunks, count, True, thoughts, failure, ids)
 
 
-def _items(digest: str, number: int, reply: Reply) -> list[dict[str, Any]]:
-    if reply.calls:
-        return [
-            {
-                "type": "function_call",
-                "id": f"fc_{number}{call.id.removeprefix('call')}",
-                "call_id": call.id,
-                "name": call.name,
-                "arguments": call.arguments,
-                "status": "completed",
-            }
-            for call in reply.calls
-        ]
-    return [
-        {
+# Why an answer is incomplete, by the finish reason of chat completions.
+INCOMPLETE = {
+    "length": "max_output_tokens",
+    "content_filter": "content_filter",
+}
+
+
+def _items(
+    digest: str, number: int, reply: Reply
+) -> list[tuple[dict[str, Any], list[str]]]:
+    """The items of the output, each with its tokens."""
+    status = "completed" if reply.finish == "stop" else "incomplete"
+    items: list[tuple[dict[str, Any], list[str]]] = []
+    if reply.thoughts:
+        summary = _summary_part("".join(reply.thoughts))
+        reasoning = {
+            "type": "reasoning",
+            "id": f"rs_{number}_{digest}",
+            "summary": [summary],
+        }
+        items.append((reasoning, reply.thoughts))
+    for call in reply.calls:
+        item = {
+            "type": "function_call",
+            "id": f"fc_{number}{call.id.removeprefix('call')}",
+            "call_id": call.id,
+            "name": call.name,
+            "arguments": call.arguments,
+            "status": "completed" if call is not reply.calls[-1] else status,
+        }
+        items.append((item, words.tokens(call.arguments)))
+    if not reply.calls:
+        part = _refusal_part if reply.refusal else _text_part
+        message = {
             "type": "message",
             "id": f"msg_{number}_{digest}",
             "role": "assistant",
-            "status": "incomplete" if reply.cut_short else "completed",
-            "content": [_text_part("".join(reply.tokens))],
+            "status": status,
+            "content": [part("".join(reply.tokens))],
         }
-    ]
+        items.append((message, reply.tokens))
+    return items
 
 
 def _text_part(text: str) -> dict[str, Any]:
@@ -192,13 +334,22 @@ def _text_part(text: str) -> dict[str, Any]:
     }
 
 
-def _usage(ask: Ask, count: int) -> dict[str, Any]:
-    prompt = sum(words.count(turn.text) for turn in ask.turns)
+def _refusal_part(text: str) -> dict[str, Any]:
+    return {"type": "refusal", "refusal": text}
+
+
+def _summary_part(text: str) -> dict[str, Any]:
+    return {"type": "summary_text", "text": text}
+
+
+def _usage(ask: Ask, reply: Reply) -> dict[str, Any]:
+    prompt = ask.prompt_tokens()
+    count = endings.length(reply)
     return {
         "input_tokens": prompt,
         "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens": count,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": len(reply.thoughts)},
         "total_tokens": prompt + count,
     }
 
@@ -220,7 +371,7 @@ def _response(request: Request, number: int) -> dict[str, Any]:
         "model": body["model"],
         "output": [],
         "parallel_tool_calls": request.ask.parallel,
-        "previous_response_id": None,
+        "previous_response_id": body.get("previous_response_id"),
         "reasoning": {"effort": None, "summary": None},
         "service_tier": "default",
         "temperature": body.get("temperature", 1.0),
@@ -237,8 +388,8 @@ def _response(request: Request, number: int) -> dict[str, Any]:
 class _Writer:
     """Collects events; those before a token are sent with it."""
 
-    def __init__(self) -> None:
-        self._sequence = itertools.count()
+    def __init__(self, first: int = 0) -> None:
+        self._sequence = itertools.count(first)
         self._before = ""
         self._chunks: list[bytes] = []
 
@@ -252,9 +403,9 @@ class _Writer:
         self._chunks.append(self._before.encode())
         self._before = ""
 
-    def script(self) -> Script:
-        count = len(self._chunks)
-        return Script([*self._chunks, self._before.encode()], count, True)
+    def chunks(self) -> list[bytes]:
+        """The events of each token, and those after the last."""
+        return [*self._chunks, self._before.encode()]
 
 
 def _write_message(
@@ -262,16 +413,18 @@ def _write_message(
 ) -> None:
     opened = {**item, "status": "in_progress", "content": []}
     where = {"item_id": item["id"], "output_index": index, "content_index": 0}
-    writer.event("response.output_item.added", output_index=index, item=opened)
-    writer.event("response.content_part.added", **where, part=_text_part(""))
-    for part in parts:
-        writer.token(
-            "response.output_text.delta", **where, delta=part, logprobs=[]
-        )
     whole = item["content"][0]
-    writer.event(
-        "response.output_text.done", **where, text=whole["text"], logprobs=[]
-    )
+    if whole["type"] == "refusal":
+        kind, part, said, more = "refusal", _refusal_part, "refusal", {}
+    else:
+        kind, part, said = "output_text", _text_part, "text"
+        more = {"logprobs": []}
+    writer.event("response.output_item.added", output_index=index, item=opened)
+    writer.event("response.content_part.added", **where, part=part(""))
+    for token in parts:
+        writer.token(f"response.{kind}.delta", **where, delta=token, **more)
+    done = {said: whole[said], **more}
+    writer.event(f"response.{kind}.done", **where, **done)
     writer.event("response.content_part.done", **where, part=whole)
     writer.event("response.output_item.done", output_index=index, item=item)
 
@@ -292,3 +445,26 @@ def _write_call(
         arguments=item["arguments"],
     )
     writer.event("response.output_item.done", output_index=index, item=item)
+
+
+def _write_reasoning(
+    writer: _Writer, index: int, item: dict[str, Any], parts: list[str]
+) -> None:
+    opened = {**item, "summary": []}
+    where = {"item_id": item["id"], "output_index": index, "summary_index": 0}
+    (whole,) = item["summary"]
+    kind = "response.reasoning_summary"
+    writer.event("response.output_item.added", output_index=index, item=opened)
+    writer.event(f"{kind}_part.added", **where, part=_summary_part(""))
+    for part in parts:
+        writer.token(f"{kind}_text.delta", **where, delta=part)
+    writer.event(f"{kind}_text.done", **where, text=whole["text"])
+    writer.event(f"{kind}_part.done", **where, part=whole)
+    writer.event("response.output_item.done", output_index=index, item=item)
+
+
+_WRITE = {
+    "message": _write_message,
+    "function_call": _write_call,
+    "reasoning": _write_reasoning,
+}

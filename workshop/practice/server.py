@@ -11,7 +11,14 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from workshop.practice import answers, chat, delivery, embeddings, responses
+from workshop.practice import (
+    answers,
+    chat,
+    delivery,
+    embeddings,
+    endings,
+    responses,
+)
 from workshop.practice.ask import Problem, Script
 from workshop.practice.delivery import (
     ClientLeft,
@@ -20,7 +27,7 @@ from workshop.practice.delivery import (
     read_json,
     send_json,
 )
-from workshop.practice.sessions import Fault, Pace, Sessions
+from workshop.practice.sessions import Fault, Pace, Session, Sessions
 
 MODELS = ("gpt-4o", "gpt-4o-mini", "text-embedding-3-small")
 
@@ -33,9 +40,9 @@ class PracticeServer:
     def __init__(self, pace: Pace | None = None) -> None:
         self.sessions = Sessions(pace or Pace())
         self._models = {
-            "/v1/chat/completions": _chat,
-            "/v1/responses": _responses,
-            "/v1/embeddings": _embeddings,
+            "/v1/chat/completions": chat,
+            "/v1/responses": responses,
+            "/v1/embeddings": embeddings,
         }
         self._controls = {
             ("GET", "/meter"): self._meter,
@@ -119,13 +126,20 @@ class PracticeServer:
                 if fault.kind == "refuse":
                     return await delivery.refuse(receive)
                 delivery.fail_at_once(fault)
-            script, key = _answer(self._models[path], body)
-            due = self.sessions.pace(token).schedule(script.tokens, key)
+            pace = self.sessions.pace(token)
+            session = self.sessions.get(token)
+            script, key = _answer(
+                self._models[path], body, session, pace, fault
+            )
+            due = pace.schedule(
+                script.tokens, key, script.thoughts, fault and fault.seconds
+            )
             watcher = delivery.cancel_when_gone(receive)
             if script.streamed:
                 await delivery.stream(send, flight, script, due, fault)
             else:
                 await delivery.send_whole(send, flight, script, due, fault)
+            session.repeats.answered(key)
         except ClientLeft:
             flight.land(cut_off=True)
         except asyncio.CancelledError:
@@ -185,29 +199,27 @@ def _checked(read: Callable[[Any], Any], value: Any) -> Any:
 # What the model routes do with a request's JSON: -> (script, its key)
 
 
-def _chat(body: dict[str, Any]) -> tuple[Script, str]:
-    request = chat.parse(body)
-    reply = answers.reply(request.ask)
-    return chat.script(request, reply), request.ask.digest()
-
-
-def _responses(body: dict[str, Any]) -> tuple[Script, str]:
-    request = responses.parse(body)
-    reply = answers.reply(request.ask)
-    return responses.script(request, reply), request.ask.digest()
-
-
-def _embeddings(body: dict[str, Any]) -> tuple[Script, str]:
-    return embeddings.script(body), ""
-
-
 def _answer(
-    route: Callable[[dict[str, Any]], tuple[Script, str]],
-    body: dict[str, Any],
+    wire: Any, body: dict[str, Any], session: Session, pace: Pace, fault: Any
 ) -> tuple[Script, str]:
-    """Call a route; what it cannot work with is the request's fault."""
+    """Answer a request; what cannot be worked with is its own fault."""
     try:
-        return route(body)
+        if wire is embeddings:
+            return embeddings.script(body), ""
+        if wire is responses:
+            request = responses.parse(body, session.responses)
+        else:
+            request = chat.parse(body)
+        ask = request.ask
+        if ask.prompt_tokens() > pace.context_tokens:
+            raise wire.too_long(ask.prompt_tokens(), pace.context_tokens)
+        key = ask.digest()
+        reply = answers.reply(ask, session.repeats.turns(key))
+        reply = endings.ended(reply, ask, fault)
+        script = wire.script(request, reply)
+        if wire is responses and body.get("store") is not False:
+            session.keep(responses.keep(request, reply, script))
+        return script, key
     except Problem:
         raise
     except Exception as error:
