@@ -1,0 +1,1 @@
+"""What a lesson shows and a reader presses; one module for each."""
