@@ -277,7 +277,7 @@ from workshop.show.board import Board
 async def tokens_of(topic):
     stream = agent.astream(ask(topic), stream_mode="messages", version="v2")
     async for part in stream:
-        message, about = part["data"]
+        message, _ = part["data"]
         if message.text:
             yield message.text
 

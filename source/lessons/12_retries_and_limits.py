@@ -322,10 +322,10 @@ await counted("run, def", within(1, builder.compile(), "tea"))
 # For the same reason LangGraph refuses a `timeout=` on a `def` node, with a
 # `ValueError`. A thread's call has one limit that ends it: the client's.
 #
-# | limit | watches | exception | ends the call of a `def` node |
+# | limit | watches | exception | ends a `def` node's call |
 # |---|---|---|---|
 # | `ChatOpenAI(timeout=)` | next bytes | `openai.APITimeoutError` | yes |
-# | `stream_chunk_timeout=` | next chunk | `StreamChunkTimeoutError` | no: async only |
+# | `stream_chunk_timeout=` | next chunk | `StreamChunkTimeoutError` | no |
 # | `add_node(timeout=)` | one node | `NodeTimeoutError` | refused |
 # | `graph.step_timeout` | one step | `TimeoutError` | no |
 # | `asyncio.timeout()` | all inside | `TimeoutError` | no |

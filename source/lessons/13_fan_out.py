@@ -91,9 +91,9 @@ timeline.plot()
 # as its input. A function that returns a list of them starts as many, all in
 # one step.
 #
-# All of them write into the same `notes`. The `|` of two dicts, `operator.or_`,
-# joins what they return; without such a rule LangGraph refuses two writes in
-# one step.
+# All of them write into the same `notes`. `operator.or_` is the `|` of two
+# dicts: it joins what they return. Without such a rule LangGraph refuses two
+# writes in one step.
 
 # %%
 import operator
@@ -212,7 +212,7 @@ async def tokens_of(topic, late):
     question = {"messages": [("user", f"Research: {topic}")]}
     stream = agent.astream(question, stream_mode="messages", version="v2")
     async for part in stream:
-        message, about = part["data"]
+        message, _ = part["data"]
         yield message.text
 
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
-from ipywidgets import Button, HBox, Label, VBox
 from IPython.display import display
+from ipywidgets import Button, HBox, Label, VBox
 
 NAME = {"width": "10em"}
 SAYS = {"width": "16em"}
@@ -39,9 +39,7 @@ class Board:
         self._loop = asyncio.get_running_loop()
         self.start.on_click(partial(self._soon, self._begin))
         for number in range(len(names)):
-            cancel = Button(
-                description="Cancel", layout=BUTTON, disabled=True
-            )
+            cancel = Button(description="Cancel", layout=BUTTON, disabled=True)
             cancel.on_click(partial(self._soon, self._cancel, number))
             self.cancels.append(cancel)
             self._says.append(Label("not started", layout=SAYS))
