@@ -336,6 +336,9 @@ def test_faults_can_be_taken_back(model):
         ("/pace", {"speed": 3}, "speed"),
         ("/pace", {"jitter": 2}, "jitter"),
         ("/pace", {"seed": 1.5}, "seed"),
+        ("/pace", {"context_tokens": 0}, "context_tokens"),
+        ("/pace", {"context_tokens": 1e3}, "context_tokens"),
+        ("/faults", {"kind": "refusal", "after_tokens": 1}, "after_tokens"),
         ("/pace", {"ttft": float("nan")}, "ttft"),
     ],
 )
@@ -398,7 +401,6 @@ def test_no_token_is_early_and_both_ways_take_as_long(model):
         ("POST", "/v1/chat/completions", b"[" * 100_000, 400, None),
         ("POST", "/v1/chat/completions", b"", 400, "model"),
         ("POST", "/v1/chat/completions", {"model": "m"}, 400, "messages"),
-        ("POST", "/v1/chat/completions", chat("hi", n=2), 400, "n"),
         ("POST", "/v1/chat/completions", chat(7), 400, "messages[0].content"),
         ("POST", "/v1/chat/completions", chat("", tools=[{}]), 400, None),
         ("POST", "/v1/chat/completions", chat("", stop=3), 400, None),
@@ -469,6 +471,7 @@ def test_a_call_without_its_result_is_an_error(model):
     ids=["1 MB", "emoji", "right to left", "script"],
 )
 def test_any_prompt_is_answered_and_quoted(model, prompt):
+    model.pace(context_tokens=1_000_000)
     body = chat(prompt)
     answer = send(model, "POST", "/v1/chat/completions", body).json
     text = answer["choices"][0]["message"]["content"]

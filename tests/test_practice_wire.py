@@ -345,11 +345,12 @@ def test_response_calls_streamed_arrive_in_pieces(model):
 
 
 def test_response_cut_short(model):
-    answer = response(model, input="count to 9", max_output_tokens=2)
-    assert answer.output_text == "1 2"
+    limited = {"input": "count to 20", "max_output_tokens": 16}
+    answer = response(model, **limited)
+    assert answer.output_text.endswith(" 16")
     assert answer.status == "incomplete"
     assert answer.incomplete_details.reason == "max_output_tokens"
-    events = response_events(model, input="count to 9", max_output_tokens=2)
+    events = response_events(model, **limited)
     assert events[-1].type == "response.incomplete"
 
 

@@ -45,13 +45,12 @@ import workshop.nofmt  # noqa: F401  (first, or nbformat takes seconds)
 # isort: split
 import jupytext
 import nbformat
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal
 from nbformat import NotebookNode
-from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 from nbval.plugin import get_sanitize_patterns
 
+from tools.kernels import async_manager, zygote
 from tools.minutes import TOKEN, minutes_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -230,10 +229,7 @@ async def execute(target: Target) -> None:
 
     client = NotebookClient(
         nbformat.v4.new_notebook(cells=target.cells),
-        km=AsyncKernelManager(
-            kernel_name=CURRENT_ENV_KERNEL_NAME,
-            kernel_spec_manager=NbvalKernelspecManager(),
-        ),
+        km=async_manager(),
         resources={"metadata": {"path": str(target.path.parent)}},
         timeout=CELL_SECONDS,
         coalesce_streams=True,
@@ -652,7 +648,8 @@ def main(argv: list[str] | None = None) -> int:
     for name in list(os.environ):
         if name.startswith(("WORKSHOP_", "LANGSMITH_", "LANGCHAIN_")):
             del os.environ[name]
-    good = asyncio.run(build_all(targets, args.force, args.fresh))
+    with zygote():
+        good = asyncio.run(build_all(targets, args.force, args.fresh))
     return 0 if good else 1
 
 

@@ -136,17 +136,44 @@ class Model:
         return Meter(self) if self.practice else ClientMeter()
 
     def fault(self, kind: str, **details: Any) -> None:
-        """Make the next request fail.
+        """Make the next request go wrong.
 
-        ``kind`` is ``rate_limit``, ``server_error``, ``refuse``, ``cut``
-        or ``stall``. ``times`` is for how many requests (1);
-        ``after_tokens`` goes with cut and stall; ``retry_after`` and
-        ``seconds`` are in seconds.
+        ``kind`` says how. ``after_tokens`` is half the answer if you do
+        not say, but 0 for cut and stall; times are in seconds.
+
+        ===============  ==============================================
+        rate_limit       429 with ``retry_after`` (1)
+        server_error     500
+        refuse           the connection is dropped, nothing is answered
+        cut              it is dropped ``after_tokens``
+        stall            nothing comes for ``seconds`` (no end)
+                         ``after_tokens``
+        error_event      an error object ends a stream that began with
+                         200, ``after_tokens``
+        no_done          the stream ends ``after_tokens`` without a finish
+                         reason and ``[DONE]``; one that is not streamed
+                         comes whole
+        length           it ends ``after_tokens``, like one that reaches
+                         ``max_tokens``; also inside a call's arguments
+        content_filter   it ends ``after_tokens``, filtered
+        refusal          the model refuses to answer
+        unknown_tool     it calls a tool that is not on offer
+        doubled_name     each tool's name is streamed twice (by chat
+                         completions: Responses never stream it)
+        reasoning        ``reasoning_content`` comes first, for
+                         ``seconds`` (or at the pace of the answer)
+        ===============  ==============================================
+
+        ``times`` is for how many requests (1). ValueError says what is
+        wrong with the details.
         """
         self._control("POST", "/faults", {"kind": kind, **details})
 
     def pace(self, **pace: float) -> None:
-        """Set ``ttft`` and ``per_token`` (seconds) of later answers."""
+        """Set ``ttft`` and ``per_token`` (seconds) of later answers.
+
+        A prompt of more than ``context_tokens`` (128,000) is refused.
+        """
         self._control("POST", "/pace", pace)
 
     def _control(self, method: str, path: str, body: Any = None) -> Any:

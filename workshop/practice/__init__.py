@@ -5,12 +5,13 @@ other from top to bottom:
 
 ==============  ======================================================
 ``sessions``    the meter, the queued faults and the pace of a session
-``ask``         what was asked, whichever API it came through
 ``words``       text, cut into tokens and into comparable words
+``ask``         what was asked, whichever API it came through
 ``source``      what a prompt offers as arguments
 ``schema``      values that follow a JSON schema, from a source
 ``tools``       which tools to call, and with what
 ``answers``     the reply to an ask (its texts are in ``answers.toml``)
+``endings``     how an answer ends: its limit, and faults in it
 ``chat``        the wire format of chat completions
 ``responses``   the wire format of the Responses API
 ``embeddings``  vectors, and their wire format

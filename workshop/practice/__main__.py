@@ -15,26 +15,26 @@ import time
 import uvicorn
 
 from workshop.practice.server import PracticeServer
-from workshop.practice.sessions import FAULTS, Pace
+from workshop.practice.sessions import Pace, fault_values
 
 EVERYWHERE = ("0.0.0.0", "::")
 DESCRIPTION = """\
 An OpenAI-compatible model to practise with: it answers from a file, token
 by token, counts its requests and fails on demand. The first line that it
 prints is its base URL."""
-HELP = f"""
+HELP = """
 A session is whoever sends the same bearer token, which may be any word. It
 has its own meter, faults and pace. Without a token, a control is about all
 sessions.
 
 the model (URL is the base URL, without /v1):
   curl -N $URL/v1/chat/completions -H 'Authorization: Bearer me' -d '
-    {{"model": "gpt-4o", "stream": true,
-     "messages": [{{"role": "user", "content": "What is LangGraph?"}}]}}'
+    {"model": "gpt-4o", "stream": true,
+     "messages": [{"role": "user", "content": "What is LangGraph?"}]}'
   curl -N $URL/v1/responses -H 'Authorization: Bearer me' -d '
-    {{"model": "gpt-4o", "stream": true, "input": "What is LangGraph?"}}'
+    {"model": "gpt-4o", "stream": true, "input": "What is LangGraph?"}'
   curl $URL/v1/embeddings -H 'Authorization: Bearer me' -d '
-    {{"model": "text-embedding-3-small", "input": "What is LangGraph?"}}'
+    {"model": "text-embedding-3-small", "input": "What is LangGraph?"}'
   curl $URL/v1/models
   curl $URL/v1/models/gpt-4o
 
@@ -44,13 +44,19 @@ its meter (a refused or failed request counts too; controls do not):
 
 its pace, in seconds; the parts that you leave out stay as they are:
   curl $URL/pace -H 'Authorization: Bearer me' -d '
-    {{"ttft": 0.25, "per_token": 0.04, "jitter": 0.0, "seed": 0}}'
+    {"ttft": 0.25, "per_token": 0.04, "jitter": 0.0, "seed": 0,
+     "context_tokens": 128000}'
 
-its faults: {", ".join(FAULTS)}
+its faults, one request each:
+  rate_limit, server_error, refuse      instead of an answer
+  cut, stall, error_event, no_done      on the way (after_tokens=)
+  length, content_filter                it ends early (after_tokens=)
+  refusal, unknown_tool, doubled_name   in the answer
+  reasoning                             before it (seconds=)
   curl $URL/faults -H 'Authorization: Bearer me' -d '
-    {{"kind": "rate_limit", "times": 2, "retry_after": 0.5}}'
+    {"kind": "rate_limit", "times": 2, "retry_after": 0.5}'
   curl $URL/faults -H 'Authorization: Bearer me' -d '
-    {{"kind": "stall", "after_tokens": 3, "seconds": 2}}'
+    {"kind": "stall", "after_tokens": 3, "seconds": 2}'
   curl -X DELETE $URL/faults -H 'Authorization: Bearer me'
   or with one request: -H 'x-practice-fault: cut;after_tokens=3'
 """
@@ -117,6 +123,21 @@ def _options() -> argparse.Namespace:
     )
     option("--seed", type=int, default=Pace.seed, help="of the jitter")
     option(
+        "--context-tokens",
+        type=int,
+        default=Pace.context_tokens,
+        metavar="N",
+        help="refuse a prompt with more tokens (default: %(default)s)",
+    )
+    option(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="F",
+        help="for the first request, whoever sends it: 'cut;after_tokens=3', "
+        "with times=2 for two; may be repeated",
+    )
+    option(
         "--fd",
         type=int,
         metavar="N",
@@ -130,8 +151,15 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     try:
         options.pace = Pace(
-            options.ttft, options.per_token, options.jitter, options.seed
+            options.ttft,
+            options.per_token,
+            options.jitter,
+            options.seed,
+            options.context_tokens,
         )
+        options.server = PracticeServer(options.pace)
+        for text in options.fault:
+            options.server.sessions.whole.faults.add(fault_values(text))
     except ValueError as error:
         parser.error(str(error))
     return options
@@ -197,7 +225,7 @@ def _raise_file_limit() -> None:
 
 def _config(options: argparse.Namespace) -> uvicorn.Config:
     return uvicorn.Config(
-        PracticeServer(options.pace),
+        options.server,
         interface="asgi3",
         lifespan="off",
         ws="none",

@@ -56,9 +56,7 @@ def reply(ask: Ask) -> Reply:
     text = _say(ask) if ask.schema is None else _json_answer(ask)
     for end in ask.stop:
         text = text.partition(end)[0]
-    pieces = words.tokens(text)
-    kept = pieces[: ask.limit]
-    return Reply(kept, cut_short=len(kept) < len(pieces))
+    return Reply(words.tokens(text))
 
 
 def _say(ask: Ask) -> str:

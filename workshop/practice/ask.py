@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+from workshop.practice import words
 
 ROLES = {
     "developer": "system",
@@ -103,6 +105,10 @@ class Ask:
         said = re.sub(r"\s*\n\s*", "\n", re.sub(r"[^\S\n]+", " ", said))
         return said, self.turns[at + 1 :]
 
+    def prompt_tokens(self) -> int:
+        """The length of the prompt, as it is billed."""
+        return sum(words.count(turn.text) for turn in self.turns)
+
     def digest(self) -> str:
         """32 characters that are the same whenever the same is asked."""
         asked = repr((self.turns, self.tools, self.choice, self.schema))
@@ -114,12 +120,17 @@ class Ask:
 class Reply:
     """The answer: calls, or a text, in the pieces that are sent.
 
-    ``cut_short`` says that the limit came before the end.
+    ``finish`` is ``stop``, or why it ends early: ``length`` or
+    ``content_filter``. ``thoughts`` come before it. With ``refusal`` the
+    text is one; with ``doubled`` a call is streamed with its name twice.
     """
 
     tokens: list[str] = field(default_factory=list)
     calls: tuple[Call, ...] = ()
-    cut_short: bool = False
+    finish: str = "stop"
+    thoughts: list[str] = field(default_factory=list)
+    refusal: bool = False
+    doubled: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,11 +139,28 @@ class Script:
 
     ``chunks`` holds the events of each token, and at the end those that
     close the answer; one that is not streamed is just its last chunk.
+    The first ``thoughts`` tokens are its reasoning. ``failure`` writes
+    what comes instead of the rest if the model fails after so many tokens.
     """
 
     chunks: list[bytes]
     tokens: int
     streamed: bool
+    thoughts: int = 0
+    failure: Callable[[int], bytes] = lambda sent: b""
+
+
+FAILURE = (
+    "The server had an error while processing your request (a fault that "
+    "was asked for)."
+)
+
+
+def failure_body() -> dict[str, Any]:
+    """The error object of a model that fails on the way."""
+    return Problem(
+        500, FAILURE, kind="server_error", code="server_error"
+    ).body["error"]
 
 
 def missing(name: str) -> Problem:
@@ -181,6 +209,22 @@ def need(value: Any, name: str, kind: type, expected: str) -> Any:
     if not isinstance(value, kind) or (kind is int and value is True):
         raise wrong_type(name, expected, value)
     return value
+
+
+def limit_of(body: dict[str, Any], name: str, least: int = 1) -> int | None:
+    """The most tokens that a request wants, or None."""
+    limit = body.get(name)
+    if limit is None:
+        return None
+    if need(limit, name, int, "an integer") < least:
+        raise Problem(
+            400,
+            f"Invalid '{name}': integer below minimum value. Expected a "
+            f"value >= {least}, but got {limit} instead.",
+            param=name,
+            code="integer_below_min_value",
+        )
+    return limit
 
 
 def text_of(content: Any, name: str) -> str:

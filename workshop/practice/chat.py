@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from workshop.practice import words
+from workshop.practice import endings, words
 from workshop.practice.ask import (
     ROLES,
     Ask,
@@ -18,7 +18,9 @@ from workshop.practice.ask import (
     Tool,
     Turn,
     check_results,
+    failure_body,
     invalid_value,
+    limit_of,
     need,
     text_of,
     wrong_type,
@@ -33,6 +35,8 @@ class Request:
     model: str
     stream: bool
     include_usage: bool
+    choices: int = 1
+    logprobs: bool = False
 
 
 def parse(body: dict[str, Any]) -> Request:
@@ -48,10 +52,9 @@ def parse(body: dict[str, Any]) -> Request:
         )
     turns = [_turn(m, f"messages[{i}]") for i, m in enumerate(messages)]
     check_results(turns, "messages")
-    if body.get("n") not in (None, 1):
-        raise Problem(400, "The practice model gives one choice.", param="n")
     stop = body.get("stop") or ()
-    limit = body.get("max_completion_tokens", body.get("max_tokens"))
+    limits = ("max_completion_tokens", "max_tokens")
+    given = [limit_of(body, name) for name in limits]
     options = body.get("stream_options") or {}
     ask = Ask(
         turns=tuple(turns),
@@ -59,7 +62,7 @@ def parse(body: dict[str, Any]) -> Request:
         choice=_choice(body.get("tool_choice")),
         parallel=body.get("parallel_tool_calls") is not False,
         schema=_schema(body.get("response_format")),
-        limit=limit and need(limit, "max_tokens", int, "an integer"),
+        limit=given[0] or given[1],
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
     )
     return Request(
@@ -67,6 +70,20 @@ def parse(body: dict[str, Any]) -> Request:
         model=model,
         stream=bool(body.get("stream")),
         include_usage=bool(options.get("include_usage")),
+        choices=body.get("n") or 1,
+        logprobs=bool(body.get("logprobs")),
+    )
+
+
+def too_long(tokens: int, limit: int) -> Problem:
+    """The refusal of a prompt that does not fit into the context."""
+    return Problem(
+        400,
+        f"This model's maximum context length is {limit} tokens. However, "
+        f"your messages resulted in {tokens} tokens. Please reduce the "
+        "length of the messages.",
+        param="messages",
+        code="context_length_exceeded",
     )
 
 
@@ -130,25 +147,34 @@ def _schema(response_format: Any) -> dict[str, Any] | None:
 
 def script(request: Request, reply: Reply) -> Script:
     """Write a reply, streamed or not, as the request wants it."""
-    prompt = sum(words.count(turn.text) for turn in request.ask.turns)
-    pieces = [words.tokens(call.arguments) for call in reply.calls]
-    count = len(reply.tokens) + sum(map(len, pieces))
+    prompt = request.ask.prompt_tokens()
+    count = request.choices * endings.length(reply)
     usage = {
         "prompt_tokens": prompt,
         "completion_tokens": count,
         "total_tokens": prompt + count,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
         "completion_tokens_details": {
-            "reasoning_tokens": 0,
+            "reasoning_tokens": len(reply.thoughts),
             "audio_tokens": 0,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },
     }
-    finish = "length" if reply.cut_short else "stop"
-    finish = "tool_calls" if reply.calls else finish
+    finish = reply.finish
+    if finish == "stop" and reply.calls:
+        finish = "tool_calls"
     write = _streamed if request.stream else _whole
-    return write(request, reply, usage, finish, pieces)
+    chunks = write(request, reply, usage, finish)
+    error = {"error": failure_body()}
+    failed = _sse(error) if request.stream else json.dumps(error)
+    return Script(
+        chunks,
+        count,
+        request.stream,
+        thoughts=len(reply.thoughts),
+        failure=lambda sent: failed.encode(),
+    )
 
 
 def _envelope(request: Request, kind: str) -> dict[str, Any]:
@@ -163,31 +189,32 @@ def _envelope(request: Request, kind: str) -> dict[str, Any]:
 
 
 def _whole(
-    request: Request,
-    reply: Reply,
-    usage: dict[str, Any],
-    finish: str,
-    pieces: list[list[str]],
-) -> Script:
+    request: Request, reply: Reply, usage: dict[str, Any], finish: str
+) -> list[bytes]:
+    text = "".join(reply.tokens)
     message = {
         "role": "assistant",
-        "content": None if reply.calls else "".join(reply.tokens),
-        "refusal": None,
+        "content": None if reply.calls or reply.refusal else text,
+        "refusal": text if reply.refusal else None,
         "annotations": [],
     }
+    if reply.thoughts:
+        message["reasoning_content"] = "".join(reply.thoughts)
     if reply.calls:
         message["tool_calls"] = [_call(call) for call in reply.calls]
-    choice = {
-        "index": 0,
-        "message": message,
-        "logprobs": None,
-        "finish_reason": finish,
-    }
+    chances = _chances(reply, reply.tokens) if request.logprobs else None
+    choices = [
+        {
+            "index": index,
+            "message": message,
+            "logprobs": chances,
+            "finish_reason": finish,
+        }
+        for index in range(request.choices)
+    ]
     body = _envelope(request, "chat.completion")
-    body |= {"choices": [choice], "usage": usage}
-    return Script(
-        [json.dumps(body).encode()], usage["completion_tokens"], False
-    )
+    body |= {"choices": choices, "usage": usage}
+    return [json.dumps(body).encode()]
 
 
 def _call(call: Call) -> dict[str, Any]:
@@ -198,52 +225,91 @@ def _call(call: Call) -> dict[str, Any]:
     }
 
 
-def _streamed(
-    request: Request,
-    reply: Reply,
-    usage: dict[str, Any],
-    finish: str,
-    pieces: list[list[str]],
-) -> Script:
-    envelope = _envelope(request, "chat.completion.chunk")
-    asked = {"usage": None} if request.include_usage else {}
-
-    def event(delta: dict[str, Any], finish: str | None = None) -> str:
-        choice = {
-            "index": 0,
-            "delta": delta,
-            "logprobs": None,
-            "finish_reason": finish,
+def _chances(reply: Reply, tokens: list[str]) -> dict[str, Any]:
+    """The ``logprobs`` of a text: each token was certain."""
+    certain = [
+        {
+            "token": token,
+            "logprob": 0.0,
+            "bytes": list(token.encode("utf-8", "surrogatepass")),
+            "top_logprobs": [],
         }
-        return _sse({**envelope, **asked, "choices": [choice]})
+        for token in tokens
+    ]
+    said, other = ("refusal", "content")[:: 1 if reply.refusal else -1]
+    return {said: certain, other: None}
 
-    role = {"role": "assistant", "content": "", "refusal": None}
-    if reply.calls:
-        role["content"] = None
-    before = event(role)
-    chunks = []
-    if reply.tokens:
-        chunks = _fill(event({"content": _BLANK}), reply.tokens)
-        chunks[0] = before + chunks[0]
-        before = ""
-    for index, (call, parts) in enumerate(
-        zip(reply.calls, pieces, strict=True)
-    ):
-        named = _call(call)
-        named["function"]["arguments"] = ""
-        before += event({"tool_calls": [{"index": index, **named}]})
-        part = {"index": index, "function": {"arguments": _BLANK}}
-        more = _fill(event({"tool_calls": [part]}), parts)
-        chunks += [before + more[0], *more[1:]]
-        before = ""
-    end = before + event({}, finish)
+
+def _streamed(
+    request: Request, reply: Reply, usage: dict[str, Any], finish: str
+) -> list[bytes]:
+    envelope = _envelope(request, "chat.completion.chunk")
+    if request.include_usage:
+        envelope["usage"] = None
+    chunks: list[str] = []
+    end = ""
+    for index in range(request.choices):
+        more = _choice_events(request, reply, envelope, index, finish)
+        *tokens, last = more
+        if tokens:
+            tokens[0] = end + tokens[0]
+            end = ""
+        chunks += tokens
+        end += last
     if request.include_usage:
         end += _sse({**envelope, "choices": [], "usage": usage})
-    return Script(
-        [chunk.encode() for chunk in chunks] + [end.encode() + DONE],
-        len(chunks),
-        True,
-    )
+    return [chunk.encode() for chunk in chunks] + [end.encode() + DONE]
+
+
+def _choice_events(
+    request: Request,
+    reply: Reply,
+    envelope: dict[str, Any],
+    index: int,
+    finish: str,
+) -> list[str]:
+    """The events of one choice: for each token, and those at its end."""
+
+    def event(
+        delta: dict[str, Any], finish: str | None = None, chances: Any = None
+    ) -> str:
+        choice = {
+            "index": index,
+            "delta": delta,
+            "logprobs": chances,
+            "finish_reason": finish,
+        }
+        return _sse({**envelope, "choices": [choice]})
+
+    # Calls and a refusal have null for a content.
+    said = "refusal" if reply.refusal else "content"
+    content = None if reply.calls or reply.refusal else ""
+    role = {"role": "assistant", "content": content, "refusal": None}
+    before = event(role)
+    chunks = _fill(event({"reasoning_content": _BLANK}), reply.thoughts)
+    if request.logprobs:
+        chunks += [
+            event({said: token}, chances=_chances(reply, [token]))
+            for token in reply.tokens
+        ]
+    else:
+        chunks += _fill(event({said: _BLANK}), reply.tokens)
+    if chunks:
+        chunks[0] = before + chunks[0]
+        before = ""
+    for number, call in enumerate(reply.calls):
+        named = _call(call)
+        named["function"]["arguments"] = ""
+        before += event({"tool_calls": [{"index": number, **named}]})
+        if reply.doubled:
+            again = {"index": number, "function": named["function"]}
+            before += event({"tool_calls": [again]})
+        part = {"index": number, "function": {"arguments": _BLANK}}
+        pieces = words.tokens(call.arguments)
+        more = _fill(event({"tool_calls": [part]}), pieces)
+        chunks += [before + more[0], *more[1:]]
+        before = ""
+    return [*chunks, before + event({}, finish)]
 
 
 # Stands for a token in an event that is written once and filled often.

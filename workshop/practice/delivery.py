@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from workshop.practice.ask import Problem, Script
-from workshop.practice.sessions import Fault, Flight
+from workshop.practice.sessions import ON_THE_WAY, Fault, Flight
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -43,7 +43,9 @@ async def stream(
     clock = asyncio.get_running_loop().time
     start = clock()
     count = script.tokens
-    pause_at = min(fault.after_tokens, count) if fault else count + 1
+    pause_at = count + 1
+    if fault is not None and fault.kind in ON_THE_WAY:
+        pause_at = fault.comes_after(count)
     await asyncio.sleep(due[0])
     await send(
         {"type": "http.response.start", "status": 200, "headers": EVENTS}
@@ -53,6 +55,11 @@ async def stream(
         if sent == pause_at:
             if fault.kind == "cut":
                 return  # an answer without its end: the server hangs up
+            if fault.kind != "stall":
+                failed = fault.kind == "error_event"
+                flight.land()
+                await send(_last(script.failure(sent) if failed else b""))
+                return
             await _stall(fault)
             start += fault.seconds
             pause_at = count + 1
@@ -88,17 +95,22 @@ async def send_whole(
 ) -> None:
     """Send the answer when its last token is there."""
     body = script.chunks[-1]
-    if fault is not None:
-        await asyncio.sleep(due[min(fault.after_tokens, script.tokens)])
-        if fault.kind == "cut":
-            await send(_start(200, len(body)))
-            return
+    kind = fault.kind if fault is not None else ""
+    if kind in ("cut", "stall", "error_event"):
+        await asyncio.sleep(due[fault.comes_after(script.tokens)])
+    if kind == "cut":
+        await send(_start(200, len(body)))
+        return
+    if kind == "stall":
         await _stall(fault)
-    await asyncio.sleep(due[-1])
-    flight.sent(script.tokens)
+    if kind == "error_event":
+        body = script.failure(0)
+    else:
+        await asyncio.sleep(due[-1])
+        flight.sent(script.tokens)
     flight.land()
     await send(_start(200, len(body)))
-    await send({"type": "http.response.body", "body": body})
+    await send(_last(body))
 
 
 async def _stall(fault: Fault) -> None:
@@ -199,4 +211,8 @@ async def send_json(
 ) -> None:
     body = json.dumps(value).encode()
     await send(_start(status, len(body), headers))
-    await send({"type": "http.response.body", "body": body})
+    await send(_last(body))
+
+
+def _last(body: bytes) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": body}

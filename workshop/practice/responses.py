@@ -8,8 +8,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from workshop.practice import words
+from workshop.practice import endings, words
 from workshop.practice.ask import (
+    FAILURE,
     ROLES,
     Ask,
     Call,
@@ -20,6 +21,7 @@ from workshop.practice.ask import (
     Turn,
     check_results,
     invalid_value,
+    limit_of,
     need,
     text_of,
     wrong_type,
@@ -69,9 +71,20 @@ def parse(body: dict[str, Any]) -> Request:
         choice=_choice(body.get("tool_choice")),
         parallel=body.get("parallel_tool_calls") is not False,
         schema=schemas.get(form.get("type")),
-        limit=body.get("max_output_tokens"),
+        limit=limit_of(body, "max_output_tokens", 16),
     )
     return Request(ask, body)
+
+
+def too_long(tokens: int, limit: int) -> Problem:
+    """The refusal of a prompt that does not fit into the context."""
+    return Problem(
+        400,
+        "Your input exceeds the context window of this model. Please adjust "
+        "your input and try again.",
+        param="input",
+        code="context_length_exceeded",
+    )
 
 
 def _turns(item: Any, name: str) -> list[Turn]:
@@ -129,58 +142,87 @@ def script(request: Request, reply: Reply) -> Script:
     """Write a reply, streamed or not, as the request wants it."""
     number = next(_number)
     items = _items(request.ask.digest(), number, reply)
-    pieces = [
-        words.tokens(item["arguments"])
-        if "arguments" in item
-        else reply.tokens
-        for item in items
-    ]
-    count = sum(map(len, pieces))
-    final = _response(request, number)
-    final |= {
-        "status": "incomplete" if reply.cut_short else "completed",
-        "output": items,
-        "usage": _usage(request.ask, count),
-    }
-    if reply.cut_short:
-        final["incomplete_details"] = {"reason": "max_output_tokens"}
-    else:
-        final["completed_at"] = int(time.time())
-    if not request.stream:
-        return Script([json.dumps(final).encode()], count, streamed=False)
-    writer = _Writer()
     start = _response(request, number)
+    final = start | {
+        "status": "completed" if reply.finish == "stop" else "incomplete",
+        "output": [item for item, _ in items],
+        "usage": _usage(request.ask, reply),
+    }
+    if reply.finish == "stop":
+        final["completed_at"] = int(time.time())
+    else:
+        final["incomplete_details"] = {"reason": INCOMPLETE[reply.finish]}
+    error = {"code": "server_error", "message": FAILURE}
+    failed = start | {"status": "failed", "error": error}
+    count, thoughts = endings.length(reply), len(reply.thoughts)
+    if not request.stream:
+        body = json.dumps(final).encode()
+        return Script(
+            [body],
+            count,
+            False,
+            thoughts,
+            lambda sent: json.dumps(failed).encode(),
+        )
+    writer = _Writer()
     writer.event("response.created", response=start)
     writer.event("response.in_progress", response=start)
-    for index, (item, parts) in enumerate(zip(items, pieces, strict=True)):
-        write = _write_call if "arguments" in item else _write_message
-        write(writer, index, item, parts)
+    for index, (item, parts) in enumerate(items):
+        _WRITE[item["type"]](writer, index, item, parts)
     writer.event(f"response.{final['status']}", response=final)
-    return writer.script()
+    chunks = writer.chunks()
+
+    def failure(sent: int) -> bytes:
+        last = _Writer(b"".join(chunks[:sent]).count(b"\ndata: "))
+        last.event("error", **error, param=None)
+        last.event("response.failed", response=failed)
+        return last.chunks()[0]
+
+    return Script(chunks, count, True, thoughts, failure)
 
 
-def _items(digest: str, number: int, reply: Reply) -> list[dict[str, Any]]:
-    if reply.calls:
-        return [
-            {
-                "type": "function_call",
-                "id": f"fc_{number}{call.id.removeprefix('call')}",
-                "call_id": call.id,
-                "name": call.name,
-                "arguments": call.arguments,
-                "status": "completed",
-            }
-            for call in reply.calls
-        ]
-    return [
-        {
+# Why an answer is incomplete, by the finish reason of chat completions.
+INCOMPLETE = {
+    "length": "max_output_tokens",
+    "content_filter": "content_filter",
+}
+
+
+def _items(
+    digest: str, number: int, reply: Reply
+) -> list[tuple[dict[str, Any], list[str]]]:
+    """The items of the output, each with its tokens."""
+    status = "completed" if reply.finish == "stop" else "incomplete"
+    items: list[tuple[dict[str, Any], list[str]]] = []
+    if reply.thoughts:
+        summary = _summary_part("".join(reply.thoughts))
+        reasoning = {
+            "type": "reasoning",
+            "id": f"rs_{number}_{digest}",
+            "summary": [summary],
+        }
+        items.append((reasoning, reply.thoughts))
+    for call in reply.calls:
+        item = {
+            "type": "function_call",
+            "id": f"fc_{number}{call.id.removeprefix('call')}",
+            "call_id": call.id,
+            "name": call.name,
+            "arguments": call.arguments,
+            "status": "completed" if call is not reply.calls[-1] else status,
+        }
+        items.append((item, words.tokens(call.arguments)))
+    if not reply.calls:
+        part = _refusal_part if reply.refusal else _text_part
+        message = {
             "type": "message",
             "id": f"msg_{number}_{digest}",
             "role": "assistant",
-            "status": "incomplete" if reply.cut_short else "completed",
-            "content": [_text_part("".join(reply.tokens))],
+            "status": status,
+            "content": [part("".join(reply.tokens))],
         }
-    ]
+        items.append((message, reply.tokens))
+    return items
 
 
 def _text_part(text: str) -> dict[str, Any]:
@@ -192,13 +234,22 @@ def _text_part(text: str) -> dict[str, Any]:
     }
 
 
-def _usage(ask: Ask, count: int) -> dict[str, Any]:
-    prompt = sum(words.count(turn.text) for turn in ask.turns)
+def _refusal_part(text: str) -> dict[str, Any]:
+    return {"type": "refusal", "refusal": text}
+
+
+def _summary_part(text: str) -> dict[str, Any]:
+    return {"type": "summary_text", "text": text}
+
+
+def _usage(ask: Ask, reply: Reply) -> dict[str, Any]:
+    prompt = ask.prompt_tokens()
+    count = endings.length(reply)
     return {
         "input_tokens": prompt,
         "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens": count,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": len(reply.thoughts)},
         "total_tokens": prompt + count,
     }
 
@@ -237,8 +288,8 @@ def _response(request: Request, number: int) -> dict[str, Any]:
 class _Writer:
     """Collects events; those before a token are sent with it."""
 
-    def __init__(self) -> None:
-        self._sequence = itertools.count()
+    def __init__(self, first: int = 0) -> None:
+        self._sequence = itertools.count(first)
         self._before = ""
         self._chunks: list[bytes] = []
 
@@ -252,9 +303,9 @@ class _Writer:
         self._chunks.append(self._before.encode())
         self._before = ""
 
-    def script(self) -> Script:
-        count = len(self._chunks)
-        return Script([*self._chunks, self._before.encode()], count, True)
+    def chunks(self) -> list[bytes]:
+        """The events of each token, and those after the last."""
+        return [*self._chunks, self._before.encode()]
 
 
 def _write_message(
@@ -262,16 +313,18 @@ def _write_message(
 ) -> None:
     opened = {**item, "status": "in_progress", "content": []}
     where = {"item_id": item["id"], "output_index": index, "content_index": 0}
-    writer.event("response.output_item.added", output_index=index, item=opened)
-    writer.event("response.content_part.added", **where, part=_text_part(""))
-    for part in parts:
-        writer.token(
-            "response.output_text.delta", **where, delta=part, logprobs=[]
-        )
     whole = item["content"][0]
-    writer.event(
-        "response.output_text.done", **where, text=whole["text"], logprobs=[]
-    )
+    if whole["type"] == "refusal":
+        kind, part, said, more = "refusal", _refusal_part, "refusal", {}
+    else:
+        kind, part, said = "output_text", _text_part, "text"
+        more = {"logprobs": []}
+    writer.event("response.output_item.added", output_index=index, item=opened)
+    writer.event("response.content_part.added", **where, part=part(""))
+    for token in parts:
+        writer.token(f"response.{kind}.delta", **where, delta=token, **more)
+    done = {said: whole[said], **more}
+    writer.event(f"response.{kind}.done", **where, **done)
     writer.event("response.content_part.done", **where, part=whole)
     writer.event("response.output_item.done", output_index=index, item=item)
 
@@ -292,3 +345,26 @@ def _write_call(
         arguments=item["arguments"],
     )
     writer.event("response.output_item.done", output_index=index, item=item)
+
+
+def _write_reasoning(
+    writer: _Writer, index: int, item: dict[str, Any], parts: list[str]
+) -> None:
+    opened = {**item, "summary": []}
+    where = {"item_id": item["id"], "output_index": index, "summary_index": 0}
+    (whole,) = item["summary"]
+    kind = "response.reasoning_summary"
+    writer.event("response.output_item.added", output_index=index, item=opened)
+    writer.event(f"{kind}_part.added", **where, part=_summary_part(""))
+    for part in parts:
+        writer.token(f"{kind}_text.delta", **where, delta=part)
+    writer.event(f"{kind}_text.done", **where, text=whole["text"])
+    writer.event(f"{kind}_part.done", **where, part=whole)
+    writer.event("response.output_item.done", output_index=index, item=item)
+
+
+_WRITE = {
+    "message": _write_message,
+    "function_call": _write_call,
+    "reasoning": _write_reasoning,
+}

@@ -11,7 +11,14 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from workshop.practice import answers, chat, delivery, embeddings, responses
+from workshop.practice import (
+    answers,
+    chat,
+    delivery,
+    embeddings,
+    endings,
+    responses,
+)
 from workshop.practice.ask import Problem, Script
 from workshop.practice.delivery import (
     ClientLeft,
@@ -119,8 +126,11 @@ class PracticeServer:
                 if fault.kind == "refuse":
                     return await delivery.refuse(receive)
                 delivery.fail_at_once(fault)
-            script, key = _answer(self._models[path], body)
-            due = self.sessions.pace(token).schedule(script.tokens, key)
+            pace = self.sessions.pace(token)
+            script, key = _answer(self._models[path], body, pace, fault)
+            due = pace.schedule(
+                script.tokens, key, script.thoughts, fault and fault.seconds
+            )
             watcher = delivery.cancel_when_gone(receive)
             if script.streamed:
                 await delivery.stream(send, flight, script, due, fault)
@@ -185,29 +195,44 @@ def _checked(read: Callable[[Any], Any], value: Any) -> Any:
 # What the model routes do with a request's JSON: -> (script, its key)
 
 
-def _chat(body: dict[str, Any]) -> tuple[Script, str]:
-    request = chat.parse(body)
-    reply = answers.reply(request.ask)
-    return chat.script(request, reply), request.ask.digest()
+def _chat(
+    body: dict[str, Any], pace: Pace, fault: Fault | None
+) -> tuple[Script, str]:
+    return _written(chat, body, pace, fault)
 
 
-def _responses(body: dict[str, Any]) -> tuple[Script, str]:
-    request = responses.parse(body)
-    reply = answers.reply(request.ask)
-    return responses.script(request, reply), request.ask.digest()
+def _responses(
+    body: dict[str, Any], pace: Pace, fault: Fault | None
+) -> tuple[Script, str]:
+    return _written(responses, body, pace, fault)
 
 
-def _embeddings(body: dict[str, Any]) -> tuple[Script, str]:
+def _written(
+    wire: Any, body: dict[str, Any], pace: Pace, fault: Fault | None
+) -> tuple[Script, str]:
+    request = wire.parse(body)
+    ask = request.ask
+    if ask.prompt_tokens() > pace.context_tokens:
+        raise wire.too_long(ask.prompt_tokens(), pace.context_tokens)
+    reply = endings.ended(answers.reply(ask), ask, fault)
+    return wire.script(request, reply), ask.digest()
+
+
+def _embeddings(
+    body: dict[str, Any], pace: Pace, fault: Fault | None
+) -> tuple[Script, str]:
     return embeddings.script(body), ""
 
 
 def _answer(
-    route: Callable[[dict[str, Any]], tuple[Script, str]],
+    route: Callable[..., tuple[Script, str]],
     body: dict[str, Any],
+    pace: Pace,
+    fault: Fault | None,
 ) -> tuple[Script, str]:
     """Call a route; what it cannot work with is the request's fault."""
     try:
-        return route(body)
+        return route(body, pace, fault)
     except Problem:
         raise
     except Exception as error:

@@ -62,30 +62,50 @@ class Pace:
 
     ``jitter`` delays each token by up to that share of ``per_token``. It
     is drawn from ``seed`` and the request, so it repeats, and it does not
-    add up.
+    add up. A prompt of more than ``context_tokens`` is refused; the
+    default is that of gpt-4o.
     """
 
     ttft: float = 0.25
     per_token: float = 0.04
     jitter: float = 0.0
     seed: int = 0
+    context_tokens: int = 128_000
 
     def __post_init__(self) -> None:
         for name in ("ttft", "per_token", "jitter"):
             _need_number(name, getattr(self, name))
         if self.jitter > 1:
             raise ValueError("'jitter' must be between 0 and 1.")
-        if type(self.seed) is not int:
-            raise ValueError("'seed' must be a whole number.")
+        for name in ("seed", "context_tokens"):
+            if type(getattr(self, name)) is not int:
+                raise ValueError(f"{name!r} must be a whole number.")
+        if self.context_tokens < 1:
+            raise ValueError("'context_tokens' must be 1 or more.")
 
     def changed(self, values: dict[str, Any]) -> Pace:
         """This pace with some values replaced; ValueError if one is bad."""
         _need_known("pace", values, (f.name for f in fields(self)))
         return replace(self, **values)
 
-    def schedule(self, tokens: int, request: str) -> list[float]:
-        """When each token is due, and at last when the answer ends."""
+    def schedule(
+        self,
+        tokens: int,
+        request: str,
+        thoughts: int = 0,
+        thinking: float | None = None,
+    ) -> list[float]:
+        """When each token is due, and at last when the answer ends.
+
+        The first ``thoughts`` tokens are a reasoning, which takes
+        ``thinking`` seconds; without them it has the pace of the rest.
+        """
         due = [self.ttft + k * self.per_token for k in range(tokens + 1)]
+        if thoughts and thinking is not None:
+            later = thinking - thoughts * self.per_token
+            due = [moment + later for moment in due]
+            for k in range(thoughts):
+                due[k] = self.ttft + k * thinking / thoughts
         if self.jitter:
             draw = random.Random(f"{self.seed} {request}").random
             spread = self.jitter * self.per_token
@@ -94,12 +114,24 @@ class Pace:
 
 
 FAULTS = {
+    # instead of an answer
     "rate_limit": ("retry_after",),
     "server_error": (),
     "refuse": (),
+    # on the way
     "cut": ("after_tokens",),
     "stall": ("after_tokens", "seconds"),
+    "error_event": ("after_tokens",),
+    "no_done": ("after_tokens",),
+    # in the answer
+    "length": ("after_tokens",),
+    "content_filter": ("after_tokens",),
+    "refusal": (),
+    "unknown_tool": (),
+    "doubled_name": (),
+    "reasoning": ("seconds",),
 }
+ON_THE_WAY = ("cut", "stall", "error_event", "no_done")
 
 
 @dataclass(frozen=True)
@@ -107,13 +139,20 @@ class Fault:
     """What goes wrong with one request.
 
     ``retry_after`` and ``seconds`` are seconds; a stall without
-    ``seconds`` lasts until the client leaves.
+    ``seconds`` lasts until the client leaves. ``after_tokens`` is 0 for
+    a cut and a stall, else half the answer, where it is not given.
     """
 
     kind: str
-    after_tokens: int = 0
+    after_tokens: int | None = None
     retry_after: float = 1.0
     seconds: float | None = None
+
+    def comes_after(self, tokens: int) -> int:
+        """How many of an answer's tokens come before it."""
+        if self.after_tokens is None:
+            return 0 if self.kind in ("cut", "stall") else tokens // 2
+        return min(self.after_tokens, tokens)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Fault:
@@ -132,13 +171,18 @@ class Fault:
     @classmethod
     def from_header(cls, text: str) -> Fault:
         """Read ``cut;after_tokens=3``; ValueError as in ``from_json``."""
-        kind, *details = [part.strip() for part in text.split(";")]
-        values: dict[str, Any] = {"kind": kind}
-        for detail in details:
-            name, _, number = detail.partition("=")
-            whole = number.strip().isdecimal()
-            values[name.strip()] = int(number) if whole else float(number)
-        return cls.from_json(values)
+        return cls.from_json(fault_values(text))
+
+
+def fault_values(text: str) -> dict[str, Any]:
+    """``cut;after_tokens=3`` as a JSON object; ValueError if it is none."""
+    kind, *details = [part.strip() for part in text.split(";")]
+    values: dict[str, Any] = {"kind": kind}
+    for detail in details:
+        name, _, number = detail.partition("=")
+        whole = number.strip().isdecimal()
+        values[name.strip()] = int(number) if whole else float(number)
+    return values
 
 
 class FaultQueue:
