@@ -648,6 +648,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in list(os.environ):
         if name.startswith(("WORKSHOP_", "LANGSMITH_", "LANGCHAIN_")):
             del os.environ[name]
+    os.environ["WORKSHOP_PROGRESS"] = ""  # a build passes no task
     with zygote():
         good = asyncio.run(build_all(targets, args.force, args.fresh))
     return 0 if good else 1

@@ -20,6 +20,7 @@ from typing import Any
 import httpx2
 
 from workshop.checks.kit import Kitchen, Wrong, in_thread, line_on, stack_of
+from workshop.checks.loop import own_loop
 from workshop.serve import Site, serve
 
 PATIENCE = 8  # seconds that a client waits for the next piece of an answer
@@ -128,7 +129,8 @@ async def served(app: Any, place: Kitchen) -> AsyncIterator[Served]:
 
     def in_its_thread() -> None:
         try:
-            asyncio.run(run())
+            with asyncio.Runner(loop_factory=own_loop) as runner:
+                runner.run(run())
         except BaseException as error:  # also SystemExit
             if not started.done():
                 started.set_exception(error)

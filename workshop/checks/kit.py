@@ -85,7 +85,7 @@ T = TypeVar("T")
 Answer = Callable[..., Any]
 
 TURN = 0.01  # seconds between two looks at a condition
-STILL = 60  # turns without a change: nothing more will happen by itself
+STILL = 100  # turns without a change: nothing more will happen by itself
 PATIENCE = 800  # turns for something that must happen
 
 # Tokens that a careless reader loses, joins or splits.
