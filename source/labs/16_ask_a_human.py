@@ -19,7 +19,12 @@ from workshop.model import connect
 
 model = connect()
 from langchain.agents import create_agent
-from langchain.messages import RemoveMessage, ToolMessage
+from langchain.messages import (
+    AIMessage,
+    HumanMessage,
+    RemoveMessage,
+    ToolMessage,
+)
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
@@ -149,10 +154,10 @@ def call(dish):
 
 
 BROKEN = [
-    {"role": "user", "content": "Soup and cake"},
-    {"role": "assistant", "tool_calls": [call("soup"), call("cake")]},
-    {"role": "tool", "content": "soup ordered", "tool_call_id": "call soup"},
-    {"role": "user", "content": "Hello?"},
+    HumanMessage("Soup and cake"),
+    AIMessage("", tool_calls=[call("soup"), call("cake")]),
+    ToolMessage("soup ordered", tool_call_id="call soup"),
+    HumanMessage("Hello?"),
 ]
 await agent.aupdate_state(on("1"), {"messages": BROKEN})
 

@@ -101,16 +101,8 @@ await turn("bob", "What is my name?")
 #
 # There is a `SqliteSaver`, too. *The notes*, the page that this course began
 # with, advise the async one, *to avoid blocking*. So you may think that the
-# sync one works, only slowly.
-#
-# **Predict.** For how long does it block this run?
-#
-# <details><summary>Answer</summary>
-#
-# Not at all: it refuses. Its methods for async code only raise, and the error
-# names the class to take.
-#
-# </details>
+# sync one works, only slowly. It refuses: its methods for async code only
+# raise.
 
 # %% tags=["raises-exception"]
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -161,8 +153,7 @@ async with aclosing(say(waiter, "7", "What is the price of soup?")) as words:
     print("read:", await anext(words))
 
 state = await waiter.aget_state(on("7"))
-for message in state.values["messages"]:
-    print("kept:", message.type)
+print("kept:", [message.type for message in state.values["messages"]])
 print("next:", state.next)
 
 # %% [markdown]
@@ -419,8 +410,7 @@ async def talk(thread: str, text: str):
 
 
 # %% [markdown]
-# **Predict.** The app starts, answers, stops, and starts again. Does it know
-# Eve?
+# The app starts, answers, stops, and starts again:
 
 # %%
 import httpx2
@@ -433,8 +423,8 @@ for text in ("My name is Eve", "What is my name?"):
         print(reply.text)
 
 # %% [markdown]
-# It does. Who knows a thread id can read its conversation. So let an app make
-# the ids, and check that a thread belongs to who asks.
+# It knows Eve. Who knows a thread id can read its conversation: let the app
+# make the ids, and check that a thread belongs to who asks.
 #
 # ## Check yourself
 #

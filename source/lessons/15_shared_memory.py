@@ -169,10 +169,10 @@ await show("2")
 #
 # - `file_lock` takes SQLite's own lock on a file. The system frees it, also
 #   when its holder is killed.
-# - `timeout=0` means: do not wait inside of SQLite. A wait there blocks a
-#   thread of yours and cannot be cancelled. So the waiting is ours.
-# - A file for each conversation would grow, too. Here are 64, however many
-#   threads there are. Two threads that share one wait for each other.
+# - `timeout=0` means: do not wait inside of SQLite. A wait there cannot be
+#   cancelled, and serves in no order. So the waiting is ours.
+# - A file for each conversation would never end. Here are 64, for all threads.
+#   Two threads that share one wait for each other.
 
 # %%
 import zlib
@@ -259,8 +259,7 @@ await two_processes(file_lock)
 # %% [markdown]
 # What this lock is not: fair. Whoever looks first gets it, so messages of two
 # processes may change places. Take `turn_of` first and `file_lock` inside of
-# it: then at least those of one process stay in order, and only one of them
-# looks. And it is for one machine.
+# it, and at least those of one process stay in order. It is for one machine.
 #
 # ## With PostgreSQL
 #
@@ -354,13 +353,11 @@ await two_processes(file_lock)
 
 # %%
 async def stored(thread):
-    checkpoints = 0
     messages = 0
     async for found in saver.alist(on(thread)):
         values = found.checkpoint["channel_values"]
-        checkpoints += 1
         messages += len(values.get("messages", []))
-    print(checkpoints, "checkpoints hold", messages, "messages")
+    print(messages, "messages are stored")
 
 
 for count in range(1, 11):

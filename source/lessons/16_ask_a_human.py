@@ -84,15 +84,14 @@ async for part in hall.astream(WISH, on("1"), stream_mode=modes, version="v2"):
     if part["type"] == "updates":
         (question,) = part["data"]["__interrupt__"]
         print("updates:", question.value)
-    if part["type"] == "values":
+    elif part["type"] == "values":
         print("values:", [asked.value for asked in part["interrupts"]])
-    if part["type"] == "messages":
+    else:
         print("messages:", part["data"])
 
 # %% [markdown]
-# Code that takes each key of an update for a node meets `__interrupt__` here.
-# The stream ended as if all was done. That it waits is in the state, also
-# later and in another process.
+# The stream ended as if all was done. That the thread waits is in its state,
+# also later and in another process.
 
 # %%
 state = await hall.aget_state(on("1"))
@@ -124,15 +123,8 @@ print(len(before), "before,", len(after), "after the question")
 #
 # ## Nobody answers
 #
-# **Predict.** A hundred guests are asked and go home. How many tasks does your
-# event loop have more than before?
-#
-# <details><summary>Answer</summary>
-#
-# None. A run that waits for a person is not running. It is a row in the
-# memory, and it waits for ever, also when the server starts again.
-#
-# </details>
+# A hundred guests are asked and go home. How many tasks does the event loop
+# have more than before?
 
 # %%
 tasks = len(asyncio.all_tasks())
@@ -141,8 +133,9 @@ for guest in range(100):
 print(len(asyncio.all_tasks()) - tasks, "tasks more")
 
 # %% [markdown]
-# The state has `created_at`, the time of the question. Delete the threads that
-# nobody wants to answer any more, as in lesson 15.
+# A run that waits for a person is not running. It is a row in the memory, and
+# waits for ever, also when the server starts again. Its state has
+# `created_at`. Delete the threads that nobody will answer, as in lesson 15.
 #
 # ## A wrong answer
 #
@@ -237,11 +230,9 @@ async def resume(graph, thread, question_id, answer):
 
 # %% [markdown]
 # A `dict` from ids to answers says which question is meant. Several nodes that
-# ask at once need it anyway.
-#
-# **Predict.** The same two answers. What becomes of the second one?
+# ask at once need it anyway. The next cell is folded: the same two answers.
 
-# %%
+# %% tags=["folded"]
 after.clear()
 await hall.ainvoke(WISH, on("3"))
 state = await hall.aget_state(on("3"))
@@ -292,7 +283,6 @@ for decision in (
     {"type": "approve"},
     {"type": "edit", "edited_action": EDIT},
     {"type": "reject", "message": "The kitchen is closed"},
-    {"type": "respond", "message": "Soup is on the house"},
 ):
     ordered.clear()
     thread = on(decision["type"])
@@ -302,10 +292,10 @@ for decision in (
     print(decision["type"], ordered, result.type, result.status)
 
 # %% [markdown]
-# All four give the call its result, a message of type `tool`. After `reject`
-# it is an error that tells the model why, and after `respond` it is your text.
-# An edited call stays in the history as the model made it, and its result
-# says what ran instead.
+# Each gives the call its result, a message of type `tool`. After `reject` it is
+# an error that tells the model why. An edited call stays in the history as the
+# model made it, and its result says what ran instead. There is also `respond`,
+# whose message is the result.
 #
 # ## A call without its result
 #
@@ -341,7 +331,6 @@ removal = {"messages": [RemoveMessage(id=call.id)]}
 await agent.aupdate_state(on("5"), removal)
 again = {"messages": [("user", "What is the capital of France?")]}
 state = await agent.ainvoke(again, on("5"))
-print([message.type for message in state["messages"]])
 print(state["messages"][-1].text)
 
 # %% [markdown]
