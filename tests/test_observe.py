@@ -630,7 +630,7 @@ def test_in_a_notebook_picture_alt_text_and_words():
     assert one["text/plain"] == str(timeline)
     assert (
         'alt="Timeline. Soup. 1 call, at most 1 in flight, 3 tokens, took '
-        '1.00 s" width="800"'
+        '1.00 s" width="800" style'
     ) in one["text/html"]
     assert "<pre>1 call" in one["text/html"]
     assert "&lt;b&gt;: waited" in one["text/html"]

@@ -319,7 +319,7 @@ def _img(timelines: dict[str, Timeline], title: str) -> str:
     alt = html.escape(". ".join(filter(None, ["Timeline", title, *heads])))
     data = base64.b64encode(draw(timelines, title).encode()).decode()
     return (
-        f'<img alt="{alt}" width="{WIDTH}" '
+        f'<img alt="{alt}" width="{WIDTH}" style="max-width: 100%" '
         f'src="data:image/svg+xml;base64,{data}">'
     )
 
