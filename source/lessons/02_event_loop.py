@@ -344,7 +344,8 @@ print("as the text says:", lost == str(expected))
 # ## Check yourself
 #
 # `slow` is a function that blocks. Return what it returns for each of the
-# tables, in their order. The event loop stays free, and the calls overlap.
+# tables, in their order. The event loop stays free, the calls overlap, and
+# an error passes on.
 
 # %%
 from workshop.checks import check
