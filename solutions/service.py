@@ -2,7 +2,7 @@
 
     uvicorn service:app --app-dir solutions --workers 2
 
-It is the end of lesson 05. Give `agent_with` an agent of your own and keep
+It is the end of lesson 09. Give `agent_with` an agent of your own and keep
 the rest. The parts, from top to bottom:
 
 Settings   what the environment says

@@ -266,7 +266,7 @@ def _copies(folder: Path) -> None:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
         nbformat.write(notebook, folder / path.name)
-    # Lesson 05 serves the finished service.
+    # Lesson 09 serves the finished service.
     shutil.copytree(ROOT / "solutions", folder.parent / "solutions")
 
 

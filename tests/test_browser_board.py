@@ -1,4 +1,4 @@
-"""A person runs lesson 06 in JupyterLab and plays with its board.
+"""A person runs lesson 11 in JupyterLab and plays with its board.
 
 This lesson counts what it stops in mid-answer, so its model is slower than
 that of the other browser tests.
@@ -20,7 +20,7 @@ def test_each_research_has_progress_and_a_cancel_button() -> None:
 
 
 def play(opened: Lab) -> None:
-    lesson = opened.open("06")
+    lesson = opened.open("11")
     lesson.run_all()
     lesson.finished(seconds=120)
     assert lesson.errors() == []

@@ -130,6 +130,8 @@ def test_the_course_is_as_its_sources_say() -> None:
 def test_a_lesson_is_executed_and_cleaned(built: Path) -> None:
     path = built / "notebooks/01_tiny.ipynb"
     notebook = nbformat.read(path, 4)
+    seconds = notebook.metadata.pop("course")["seconds"]
+    assert isinstance(seconds, int)
     assert notebook.metadata == build.METADATA
     runs = build.code(notebook.cells)
     assert [cell.execution_count for cell in runs] == [1, 2, 3, 4, 5]

@@ -1,4 +1,4 @@
-"""Lesson 07's lines for PostgreSQL, on a real server.
+"""Lesson 14's lines for PostgreSQL, on a real server.
 
 The lesson shows them and does not run them: learners have no server. Here
 they run as they stand there, beside the cells that they belong to.
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="psycopg needs another event loop there"
 )
 
-CELLS = cells_of(ROOT / "source/lessons/07_async_memory.py", "notebooks")
+CELLS = cells_of(ROOT / "source/lessons/14_async_memory.py", "notebooks")
 FENCE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 MANY = 12  # more than a pool has connections
 

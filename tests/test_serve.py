@@ -13,7 +13,7 @@ from fastapi import FastAPI, Response
 from fastapi.responses import StreamingResponse
 from langchain_openai import ChatOpenAI
 
-from workshop.checks.bench import Kitchen, kitchen
+from workshop.checks.kit import Kitchen, kitchen
 from workshop.guests import crowd, leave, talk
 from workshop.model import WorkshopError
 from workshop.serve import serve, serve_file

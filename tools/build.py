@@ -17,6 +17,9 @@ solution shows these lines and drops both comments.
 Cells of a lesson that are tagged `cheat-sheet` also make a page beside the
 notebook: their prose, and the Markdown that they display.
 
+`{minutes}` becomes what tools/minutes.py computes. A cell tagged `folded` is
+shown collapsed, and so are the outputs below a prediction until they are run.
+
 A new output that equals the stored one after sanitize.cfg does not replace
 it, so that building twice gives the same bytes.
 """
@@ -42,17 +45,20 @@ import workshop.nofmt  # noqa: F401  (first, or nbformat takes seconds)
 # isort: split
 import jupytext
 import nbformat
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal
 from nbformat import NotebookNode
-from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 from nbval.plugin import get_sanitize_patterns
+
+from tools import contents
+from tools.kernels import async_manager, zygote
+from tools.minutes import TOKEN, minutes_of
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"notebooks": "lessons", "exercises": "labs", "solutions": "labs"}
 # The finished service of lesson 05: nothing to derive it from.
 BY_HAND = ("solutions/service.py", "solutions/chat.html")
+INDEX = "index"
 AT_ONCE = 2
 CELL_SECONDS = 60
 METADATA = {
@@ -70,6 +76,9 @@ PERCENT = {
     "comment_magics": False,
 }
 PATTERNS = get_sanitize_patterns((ROOT / "sanitize.cfg").read_text("ascii"))
+PREDICT = "**Predict.**"
+# Where the text says them, so that a stored notebook equals its source.
+MINUTES = re.compile(r"(?<=\bIn )\d+(?= minutes)|(?<=\babout )\d+(?= minutes)")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 MACHINE = re.compile(
@@ -88,6 +97,7 @@ class Target:
 
     path: Path
     cells: list[NotebookNode]
+    seconds: int = 0  # that its cells ran, as measured by a build
 
     def __str__(self) -> str:
         return f"{self.path.parent.name}/{self.path.name}"
@@ -132,6 +142,9 @@ def cells_of(source: Path, folder: str) -> list[NotebookNode]:
             continue
         try:
             text = view(cell.source, folder)
+            if contents.TOKEN in text:
+                table = contents.table(source.parents[2], "../")
+                text = text.replace(contents.TOKEN, table)
         except BuildError as error:
             place = f"source/{source.parent.name}/{source.name}, cell {number}"
             raise BuildError(f"{place}: {error}") from None
@@ -143,7 +156,25 @@ def cells_of(source: Path, folder: str) -> list[NotebookNode]:
         if tags(cell):
             made.metadata.tags = tags(cell)
         cells.append(made)
+    fold(cells)
     return cells
+
+
+def fold(cells: list[NotebookNode]) -> None:
+    """Collapse apparatus, and each output that a prediction is about."""
+    predicted = False
+    for cell in cells:
+        hidden = {}
+        if cell.cell_type == "markdown":
+            predicted = predicted or PREDICT in cell.source
+        else:
+            if "folded" in tags(cell):
+                hidden["source_hidden"] = True
+            if predicted:
+                hidden["outputs_hidden"] = True
+            predicted = False
+        if hidden:
+            cell.metadata.jupyter = hidden
 
 
 def view(text: str, folder: str) -> str:
@@ -182,7 +213,8 @@ def tags(cell: NotebookNode) -> list[str]:
 
 def content(cell: NotebookNode) -> tuple[str, str, list[str]]:
     """Return what an author writes: all but ids, outputs and counts."""
-    return cell.cell_type, cell.source, tags(cell)
+    text = MINUTES.sub(TOKEN, cell.source)
+    return cell.cell_type, text, tags(cell)
 
 
 def code(cells: list[NotebookNode]) -> list[NotebookNode]:
@@ -202,10 +234,7 @@ async def execute(target: Target) -> None:
 
     client = NotebookClient(
         nbformat.v4.new_notebook(cells=target.cells),
-        km=AsyncKernelManager(
-            kernel_name=CURRENT_ENV_KERNEL_NAME,
-            kernel_spec_manager=NbvalKernelspecManager(),
-        ),
+        km=async_manager(),
         resources={"metadata": {"path": str(target.path.parent)}},
         timeout=CELL_SECONDS,
         coalesce_streams=True,
@@ -316,10 +345,19 @@ def adopt(target: Target, stored: NotebookNode) -> None:
     for new, old in zip(code(target.cells), code(stored.cells), strict=True):
         new.outputs = old.outputs
         clean(new.outputs)
+    target.seconds = seconds_of(stored)
+
+
+def seconds_of(stored: NotebookNode) -> int:
+    return stored.metadata.get("course", {}).get("seconds", 0)
 
 
 def files_of(target: Target) -> dict[Path, str]:
     """Number the runs and return what goes to disk, and where."""
+    minutes = str(minutes_of(target.cells, target.seconds))
+    for cell in target.cells:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace(TOKEN, minutes)
     count = 0
     for cell in code(target.cells):
         if "nbval-skip" in tags(cell):
@@ -329,7 +367,8 @@ def files_of(target: Target) -> dict[Path, str]:
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = count
-    notebook = nbformat.v4.new_notebook(cells=target.cells, metadata=METADATA)
+    metadata = METADATA | {"course": {"seconds": target.seconds}}
+    notebook = nbformat.v4.new_notebook(cells=target.cells, metadata=metadata)
     return {target.path: nbformat.writes(notebook) + "\n"} | sheet_of(target)
 
 
@@ -366,7 +405,12 @@ async def build(target: Target, force: bool, fresh: bool) -> str:
         target.path.parent.mkdir(exist_ok=True)
         start = time.perf_counter()
         await execute(target)
-        done = f"executed in {time.perf_counter() - start:.1f} s"
+        took = time.perf_counter() - start
+        done = f"executed in {took:.1f} s"
+        before = seconds_of(stored) if stored and not fresh else 0
+        # A busy machine is slower: what a build measured once is kept.
+        steady = before and before / 2 < took < before * 2
+        target.seconds = before if steady else round(took)
         if stored and not fresh:
             keep(target.cells, stored.cells)
     changed = unlike(files_of(target))
@@ -418,6 +462,9 @@ def check(root: Path) -> list[str]:
             if path.is_file() and path not in expected | by_hand:
                 name = path.relative_to(root).as_posix()
                 problems.append(f"{name}: no source makes it; remove it")
+    for path, text in contents.pages(root):
+        if path.read_text("utf-8") != text:
+            problems.append(f"{path.name}: its table of lessons is old; build")
     lessons = {p.stem for p in expected if p.parent.name == "notebooks"}
     for path in sorted(expected):
         if path.stem not in lessons and path.parent.name == "exercises":
@@ -453,7 +500,7 @@ LESSON = """\
 # previous: · next: · lab:
 
 # %% [markdown]
-# In fifteen minutes you will be able to:
+# In {minutes} minutes you will be able to:
 #
 # - do one thing;
 # - prove another.
@@ -524,7 +571,7 @@ LAB = """\
 # lesson: · solution:
 
 # %% [markdown]
-# Four tasks, about twenty minutes. Each has a check and two hints.
+# Two tasks, about {minutes} minutes. Each has a check and two hints.
 
 # %%
 from workshop.checks import check
@@ -609,7 +656,14 @@ def main(argv: list[str] | None = None) -> int:
     for name in list(os.environ):
         if name.startswith(("WORKSHOP_", "LANGSMITH_", "LANGCHAIN_")):
             del os.environ[name]
-    good = asyncio.run(build_all(targets, args.force, args.fresh))
+    lessons = [t for t in targets if t.path.stem != INDEX]
+    with zygote():
+        good = asyncio.run(build_all(lessons, args.force, args.fresh))
+        # It shows the others' minutes, so it comes when they are known.
+        index = [t for t in plan(args.root) if t.path.stem == INDEX]
+        good &= asyncio.run(build_all(index, args.force, args.fresh))
+    for path, text in contents.pages(args.root):
+        path.write_text(text, "utf-8", newline="\n")
     return 0 if good else 1
 
 

@@ -330,4 +330,4 @@ await check("01.4", main)
 # - In an `async def`, a call that waits has an `await` in front, or a thread.
 # - A script has one `asyncio.run`, around everything.
 #
-# **Next:** [02 · Stream modes](../notebooks/02_astream_modes.ipynb)
+# **Next:** [03 · Stream modes](../notebooks/03_astream_modes.ipynb)

@@ -2,7 +2,7 @@
 # # Serve eight tables at once: sync and async compared
 #
 # previous: [00 · Start here](00_start_here.ipynb) ·
-# next: [02 · Stream modes](02_astream_modes.ipynb) ·
+# next: [03 · Stream modes](03_astream_modes.ipynb) ·
 # lab: [01](../exercises/01_sync_vs_async.ipynb)
 
 # %% [markdown]

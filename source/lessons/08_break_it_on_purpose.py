@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Break it on purpose: a museum of async faults
 #
-# previous: [07 · Async memory](07_async_memory.ipynb) ·
+# previous: [14 · Async memory](14_async_memory.ipynb) ·
 # lab: [08](../exercises/08_break_it_on_purpose.ipynb)
 #
 # A museum is for looking things up, not for reading through. With it you can
@@ -297,7 +297,7 @@ for node in in_thread, ainvoke:
 # ## All cores but one are idle
 #
 # [fastapi#1806](https://github.com/fastapi/fastapi/issues/1806) ·
-# [lesson 06](06_parallel_graphs.ipynb)
+# [lesson 11](11_parallel_graphs.ipynb)
 #
 # *Async means multi-threaded*, many believe. Two dishes are cut together.
 
@@ -319,7 +319,7 @@ print(log, threads)
 # %% [markdown]
 # **Why.** The loop has one thread. Only at an `await` does another task get
 # its turn, and computing has none. **Mend.** `to_thread` keeps the loop free.
-# For more cores you need processes: lesson 06.
+# For more cores you need processes: lesson 11.
 
 # %%
 threads.clear()
@@ -379,7 +379,7 @@ await apart(two_guests, seconds=1)
 # ## The saver hangs without a word
 #
 # [langgraph#7857](https://github.com/langchain-ai/langgraph/issues/7857),
-# open · [lesson 07](07_async_memory.ipynb)
+# open · [lesson 14](14_async_memory.ipynb)
 #
 # `AsyncSqliteSaver` guards most of its sync methods, but not `put` and
 # `put_writes`. **Why.** They wait for the loop that they hold. **Mend.** On
@@ -406,7 +406,7 @@ await apart(in_its_loop, 2, modules="langgraph.checkpoint.sqlite.aio")
 # ## They arrive all at once
 #
 # [langgraph#78](https://github.com/langchain-ai/langgraph/issues/78) ·
-# [lesson 03](03_token_streaming.ipynb)
+# [lesson 05](05_token_streaming.ipynb)
 #
 # The screen stays empty, then the whole answer is there. **Why.** `invoke`
 # blocks the loop. The tokens come, and nobody can hand them to you. **Mend.**
@@ -424,7 +424,7 @@ for node in invoke, ainvoke:
 # ## The answer comes twice
 #
 # [langgraph#6153](https://github.com/langchain-ai/langgraph/issues/6153) ·
-# [lesson 03](03_token_streaming.ipynb)
+# [lesson 05](05_token_streaming.ipynb)
 #
 # Token by token, and then once more in one piece. **Why.** The node returns a
 # new message. Its `id` was never streamed, so the stream adds it. **Mend.**
@@ -444,7 +444,7 @@ for node in copies, ainvoke:
 # ## The answer begins twice
 #
 # [nanobot#4038](https://github.com/HKUDS/nanobot/issues/4038) ·
-# [lesson 03](03_token_streaming.ipynb)
+# [lesson 05](05_token_streaming.ipynb)
 #
 # **Why.** The connection broke after three tokens, and a `RetryPolicy` ran
 # the node again. What was yielded stays. **Mend.** The second try has a new
@@ -466,7 +466,7 @@ print("last id:   ", list(texts.values())[-1])
 #
 # [langgraph#5971](https://github.com/langchain-ai/langgraph/pull/5971) ·
 # [langgraph#4718](https://github.com/langchain-ai/langgraph/issues/4718),
-# open · [lesson 03](03_token_streaming.ipynb)
+# open · [lesson 05](05_token_streaming.ipynb)
 #
 # **Why, first.** A filter by the node `agent`, as in the notes. In
 # `create_agent` the node is called `model`. **Mend.** Filter by type.
@@ -491,7 +491,7 @@ print(len([m async for _, (m, _) in stream if m.text]), "pieces")
 # ## Nothing arrives, and nothing fails
 #
 # [langgraph#7986](https://github.com/langchain-ai/langgraph/issues/7986),
-# about the server · [lesson 02](02_astream_modes.ipynb)
+# about the server · [lesson 03](03_astream_modes.ipynb)
 #
 # **Why.** LangGraph takes any word as a mode, and runs. Only its server
 # checks. **Mend.** Check it yourself where the mode is not a constant.
@@ -508,7 +508,7 @@ print("is a mode:", "message" in StreamMode.__args__)
 # ## Brackets on the screen
 #
 # [datarobot-genai#343](https://github.com/datarobot-oss/datarobot-genai/pull/343)
-# · [lesson 03](03_token_streaming.ipynb)
+# · [lesson 05](05_token_streaming.ipynb)
 #
 # **Why.** The content of some models is a list of blocks. **Mend.** `text` is
 # always a string.
@@ -660,7 +660,7 @@ async with aclosing(polite()) as stream:
 # ## You left, and the model writes on
 #
 # [findajob#743](https://github.com/brockamer/findajob/issues/743) ·
-# [lesson 03](03_token_streaming.ipynb)
+# [lesson 05](05_token_streaming.ipynb)
 #
 # **Why.** `break` does not close a generator. It is closed when nobody holds
 # it, and a variable does. **Mend.** `aclosing`. The model counts whom it
@@ -682,7 +682,7 @@ print((await idle(meter)).cut_off, "cut off")
 #
 # [langgraph#8302](https://github.com/langchain-ai/langgraph/issues/8302),
 # open · [fastapi#1342](https://github.com/fastapi/fastapi/issues/1342) ·
-# [lesson 04](04_fastapi_streaming.ipynb)
+# [lesson 07](07_fastapi_streaming.ipynb)
 #
 # **Why.** A web server cancels through AnyIO, again and again, and so kills
 # LangGraph's own clean-up. **Mend.** Run the graph in a task of its own, and
@@ -727,7 +727,7 @@ for way in direct, in_task:
 # ## A broken answer looks complete
 #
 # [any-llm#847](https://github.com/mozilla-ai/any-llm/pull/847) ·
-# [lesson 04](04_fastapi_streaming.ipynb)
+# [lesson 07](07_fastapi_streaming.ipynb)
 #
 # The model's connection breaks after three tokens. The browser gets status
 # 200 and a clean end.
@@ -774,7 +774,7 @@ await last_event(honest_events)
 # ## Stop comes late
 #
 # [ipykernel#881](https://github.com/ipython/ipykernel/issues/881), open ·
-# [lesson 03](03_token_streaming.ipynb)
+# [lesson 05](05_token_streaming.ipynb)
 #
 # You press Stop, and it stops when the next token comes. **Why.** The button
 # calls `cancel` in another thread, or in a signal. That does not wake a loop
@@ -829,7 +829,7 @@ except* ValueError as errors:
 # ## Output lands somewhere else
 #
 # [ipywidgets#3901](https://github.com/jupyter-widgets/ipywidgets/issues/3901),
-# open · [lesson 03](03_token_streaming.ipynb)
+# open · [lesson 05](05_token_streaming.ipynb)
 #
 # The first cook catches what he prints, in a `with` block. He also catches
 # the bill, which somebody else prints. **Why.** All tasks share one
@@ -862,7 +862,7 @@ for cook in catches, returns:
 # ## max_concurrency does not limit
 #
 # [langgraph#8517](https://github.com/langchain-ai/langgraph/issues/8517),
-# open, about tools · [lesson 06](06_parallel_graphs.ipynb)
+# open, about tools · [lesson 11](11_parallel_graphs.ipynb)
 #
 # **Why.** The limit counts inside one run, and `gather` starts six. **Mend.**
 # `abatch` counts across its runs. So does your own `asyncio.Semaphore`.
@@ -879,7 +879,7 @@ print("abatch:", meter.read().peak_in_flight, "of 6 in flight")
 # ## Calls wait for no reason
 #
 # [portkey-python-sdk#317](https://github.com/Portkey-AI/portkey-python-sdk/issues/317)
-# · [lesson 06](06_parallel_graphs.ipynb)
+# · [lesson 11](11_parallel_graphs.ipynb)
 #
 # `http_async_client=httpx2.AsyncClient()` is a popular cure for *Event loop is
 # closed*. **Why.** It opens 100 connections, `ChatOpenAI` by itself 1,000.
@@ -948,7 +948,7 @@ await apart(forty_calls, modules="openai")
 # ## This saver is not async
 #
 # [open-notebook#509](https://github.com/lfnovo/open-notebook/issues/509) ·
-# [lesson 07](07_async_memory.ipynb)
+# [lesson 14](14_async_memory.ipynb)
 #
 # **Why.** `SqliteSaver` has methods with an `a`, which only raise. **Mend.**
 # `AsyncSqliteSaver`, open as long as the graph is used.
@@ -970,7 +970,7 @@ print(len(state["messages"]), "messages")
 # ## Two messages, and one is lost
 #
 # [langgraph-redis#79](https://github.com/redis-developer/langgraph-redis/pull/79)
-# · [lesson 07](07_async_memory.ipynb)
+# · [lesson 14](14_async_memory.ipynb)
 #
 # A guest sends two messages at once, on one `thread_id`. With the answers,
 # that makes four.
@@ -1002,7 +1002,7 @@ print("all four are there:", len(state["messages"]) == 4)
 # ## Every guest is a stranger
 #
 # [langgraph#2146](https://github.com/langchain-ai/langgraph/issues/2146) ·
-# [lesson 07](07_async_memory.ipynb)
+# [lesson 14](14_async_memory.ipynb)
 #
 # **Why.** Each request makes its own `InMemorySaver`, so there is nothing to
 # remember. **Mend.** One saver for all requests, and one that outlives the

@@ -12,9 +12,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from tests.wrong import right, wrong
 from workshop.model import practice_model
 
-IN_TURN = (
-    "the three calls ran one after another: at most 1 request was in flight"
-)
+IN_TURN = "the calls ran one after another: at most 1 request was in flight"
 NOT_USED = (
     "the model behind `graph` saw 0 requests: use the argument, nothing "
     "from the notebook"
@@ -123,7 +121,7 @@ async def takes_them_as_completed(graph, questions):
 @wrong(
     "01.1",
     '`state = graph.invoke({"messages": [("user", question)]})` blocks the '
-    "event loop: at most 1 request was in flight",
+    "event loop: nothing else runs meanwhile",
 )
 async def gathers_sync_calls(graph, questions):
     async def answer(question):
@@ -187,6 +185,17 @@ async def forgets_return(graph, questions):
 async def yields_the_texts(graph, questions):
     for text in await asyncio.gather(*(answer(graph, q) for q in questions)):
         yield text
+
+
+@wrong("01.1", "the texts are in another order than the questions")
+async def sorts_them(graph, questions):
+    return sorted(await asyncio.gather(*(answer(graph, q) for q in questions)))
+
+
+@wrong("01.1", "3 texts came back for 4 questions")
+async def knows_three(graph, questions):
+    calls = [answer(graph, questions[n]) for n in (0, 1, 2)]
+    return await asyncio.gather(*calls)
 
 
 @right("01.1")

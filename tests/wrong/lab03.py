@@ -1,508 +1,485 @@
 """Wrong answers to the check of lesson 03 and to lab 03."""
 
 import asyncio
-import json
-import threading
-import time
+from dataclasses import dataclass
 
 from langchain_core.messages import AIMessageChunk
 
 from tests.wrong import wrong
 
+EMPTY = "the list is empty: an unknown stream mode yields nothing"
+TWICE = "each node is named twice: `tasks` tells of its start and of its end"
+NO_SYNC = 'it raised TypeError: No synchronous function provided to "{}"., '
 
-def ask(question):
-    return {"messages": [("user", question)]}
+
+@dataclass
+class Token:
+    text: str
 
 
-def tokens(graph, question, **more):
-    return graph.astream(ask(question), stream_mode="messages", **more)
+@dataclass
+class Progress:
+    percent: int
+
+
+@dataclass
+class Step:
+    node: str
 
 
 # --- 03.0
 
 
-@wrong(
-    "03.0",
-    "users of create_agent see nothing: its model runs in the node `model`",
-)
-def filters_by_the_old_node(message, about):
-    return message.text and about["langgraph_node"] == "agent"
+@wrong("03.0", EMPTY)
+async def forgets_the_s(graph, order):
+    stream = graph.astream(order, stream_mode="update")
+    return [node async for chunk in stream for node in chunk]
 
 
 @wrong(
     "03.0",
-    "users of create_react_agent see nothing: its model runs in the node "
-    "`agent`",
+    "`dishes` is a key of the state, not a node: `values` yields the state",
 )
-def filters_by_the_new_node(message, about):
-    return message.text and about["langgraph_node"] == "model"
+async def reads_the_values(graph, order):
+    stream = graph.astream(order, stream_mode="values")
+    return [node async for chunk in stream for node in chunk]
 
 
-@wrong("03.0", "users of create_agent see what the tool returned")
-def takes_all_content(message, about):
-    return bool(message.content)
+@wrong("03.0", TWICE)
+async def reads_the_tasks(graph, order):
+    stream = graph.astream(order, stream_mode="tasks")
+    return [task["name"] async for task in stream]
 
 
-@wrong("03.0", "16 chunks without text pass")
-def takes_empty_chunks(message, about):
-    return isinstance(message, AIMessageChunk)
+@wrong("03.0", "the list holds dict, not names of nodes")
+async def keeps_the_updates(graph, order):
+    return [chunk async for chunk in graph.astream(order)]
 
 
-@wrong("03.0", "users of create_agent see 1 of 12 tokens")
-def takes_only_the_first_word(message, about):
-    return message.text == "The"
+@wrong("03.0", "`cook` ran twice and is named once")
+async def collects_in_a_dict(graph, order):
+    nodes = {}
+    async for chunk in graph.astream(order, stream_mode="updates"):
+        nodes.update(chunk)
+    return list(nodes)
 
 
-@wrong("03.0", "it returned None, not True or False: is a `return` missing?")
-def prints_it(message, about):
-    if message.type == "AIMessageChunk":
-        print(message.text, end="")
+@wrong("03.0", "the graph never ran")
+async def asks_the_graph_for_its_nodes(graph, order):
+    return list(graph.nodes)
+
+
+@wrong(
+    "03.0",
+    NO_SYNC.format("cook")
+    + "at `return [node for chunk in stream for node in chunk]`",
+)
+async def uses_the_sync_twin(graph, order):
+    stream = graph.stream(order, stream_mode="updates")
+    return [node for chunk in stream for node in chunk]
+
+
+@wrong(
+    "03.0",
+    "it returned None, not a list of names of nodes: is a `return` missing?",
+)
+async def prints_the_names(graph, order):
+    async for chunk in graph.astream(order):
+        print(*chunk)
 
 
 # --- 03.1
 
 
-NO_TEXT = (
-    "it yielded no text: agents in a graph stream only with "
-    "`subgraphs=True`, and their nodes are called `model`"
+@wrong(
+    "03.1",
+    "the bar stood still while the cake baked: `bar.value` was set only "
+    "afterwards",
 )
+async def collects_first(graph, order, bar):
+    modes = ["custom", "values"]
+    chunks = [c async for c in graph.astream(order, stream_mode=modes)]
+    for mode, chunk in chunks:
+        if mode == "custom" and "percent" in chunk:
+            bar.value = chunk["percent"]
+    return chunks[-1][1]["messages"][-1].text
 
 
-@wrong("03.1", NO_TEXT)
-async def forgets_subgraphs(graph, question):
-    async for message, about in tokens(graph, question):
-        if about.get("lc_agent_name") == "waiter" and message.text:
-            yield message.text
-
-
-@wrong("03.1", NO_TEXT)
-async def waits_for_a_node_named_agent(graph, question):
-    stream = tokens(graph, question, subgraphs=True)
-    async for _, (message, about) in stream:
-        if about["langgraph_node"] == "agent" and message.text:
-            yield message.text
-
-
-@wrong("03.1", "guests read what a tool returned")
-async def forgets_the_type(graph, question):
-    stream = tokens(graph, question, subgraphs=True)
-    async for _, (message, about) in stream:
-        if about.get("lc_agent_name") == "waiter" and message.text:
-            yield message.text
-
-
-@wrong("03.1", "guests read the words of the cook")
-async def takes_every_model(graph, question):
-    stream = tokens(graph, question, subgraphs=True)
-    async for _, (message, about) in stream:
-        if about["langgraph_node"] == "model" and message.text:
-            yield message.text
-
-
-@wrong("03.1", "16 pieces have no text")
-async def keeps_empty_pieces(graph, question):
-    stream = tokens(graph, question, subgraphs=True)
-    async for _, (message, about) in stream:
-        waiter = about.get("lc_agent_name") == "waiter"
-        if waiter and message.type == "AIMessageChunk":
-            yield message.text
+@wrong("03.1", "the graph ran 2 times: one run can stream two modes")
+async def bakes_a_second_cake(graph, order, bar):
+    async for chunk in graph.astream(order, stream_mode="custom"):
+        if isinstance(chunk, dict):
+            bar.value = chunk["percent"]
+    state = await graph.ainvoke(order)
+    return state["messages"][-1].text
 
 
 @wrong(
     "03.1",
-    "the answer came in 1 piece: agents in a graph stream only with "
-    "`subgraphs=True`",
+    "it raised TypeError: string indices must be integers, not 'str', at "
+    '`bar.value = chunk["percent"]`',
 )
-async def yields_the_last_message(graph, question):
-    state = await graph.ainvoke(ask(question))
-    yield state["messages"][-1].text
+async def takes_every_chunk_for_progress(graph, order, bar):
+    modes = ["custom", "values"]
+    async for mode, chunk in graph.astream(order, stream_mode=modes):
+        if mode == "custom":
+            bar.value = chunk["percent"]
+        else:
+            state = chunk
+    return state["messages"][-1].text
+
+
+@wrong("03.1", "`bar.value` was never set")
+async def moves_a_name(graph, order, bar):
+    modes = ["custom", "values"]
+    async for mode, chunk in graph.astream(order, stream_mode=modes):
+        if mode == "values":
+            state = chunk
+        elif isinstance(chunk, dict):
+            bar = chunk["percent"]
+    return state["messages"][-1].text or bar
+
+
+@wrong("03.1", "`bar.value` was never set")
+async def forgets_the_mode_in_the_pair(graph, order, bar):
+    modes = ["custom", "values"]
+    async for chunk in graph.astream(order, stream_mode=modes):
+        if isinstance(chunk, dict):
+            bar.value = chunk["percent"]
+    return chunk[1]["messages"][-1].text
 
 
 @wrong(
     "03.1",
-    "nothing was streamed: the model had finished before the first piece came",
+    "the bar got 'Welcome!': other nodes write to `custom` as well",
 )
-async def collects_first(graph, question):
-    pieces = []
-    stream = tokens(graph, question, subgraphs=True)
-    async for _, (message, about) in stream:
-        waiter = about.get("lc_agent_name") == "waiter"
-        if waiter and message.type == "AIMessageChunk" and message.text:
-            pieces.append(message.text)
-    for piece in pieces:
-        yield piece
-
-
-@wrong("03.1", "it yielded AIMessageChunk, not a text")
-async def yields_the_chunks(graph, question):
-    stream = tokens(graph, question, subgraphs=True)
-    async for _, (message, about) in stream:
-        waiter = about.get("lc_agent_name") == "waiter"
-        if waiter and message.type == "AIMessageChunk" and message.text:
-            yield message
+async def shows_whatever_comes(graph, order, bar):
+    modes = ["custom", "values"]
+    async for mode, chunk in graph.astream(order, stream_mode=modes):
+        if mode == "values":
+            state = chunk
+        else:
+            text = isinstance(chunk, str)
+            bar.value = chunk if text else chunk["percent"]
+    return state["messages"][-1].text
 
 
 @wrong(
     "03.1",
-    "it returned a coroutine, not an async generator: yield each token",
+    "it returned None, not the text of the reply: is a `return` missing?",
 )
-async def prints_the_tokens(graph, question):
-    async for message, _ in tokens(graph, question):
-        print(message.text, end="")
+async def only_moves_the_bar(graph, order, bar):
+    async for chunk in graph.astream(order, stream_mode="custom"):
+        if isinstance(chunk, dict):
+            bar.value = chunk["percent"]
+
+
+@wrong(
+    "03.1",
+    "the bar showed [25, 75, 150, 250], the oven said [25, 50, 75, 100]",
+)
+async def adds_up(graph, order, bar):
+    async for chunk in graph.astream(order, stream_mode="custom"):
+        if isinstance(chunk, dict):
+            bar.value += chunk["percent"]
 
 
 # --- 03.2
 
 
-LOST = (
-    "the TimeoutError came out, and the text was lost: catch it around the "
-    "`async with`"
-)
+@wrong("03.2", "the graph ran 3 times: one run can stream three modes")
+async def runs_once_per_mode(graph, order):
+    async for chunk, _ in graph.astream(order, stream_mode="messages"):
+        if isinstance(chunk, AIMessageChunk) and chunk.text:
+            yield Token(chunk.text)
+    async for chunk in graph.astream(order, stream_mode="custom"):
+        if isinstance(chunk, dict):
+            yield Progress(chunk["percent"])
+    async for chunk in graph.astream(order, stream_mode="updates"):
+        for node in chunk:
+            yield Step(node)
 
 
-@wrong("03.2", LOST)
-async def does_not_catch(graph, question, seconds):
-    text = ""
-    async with asyncio.timeout(seconds):
-        async for message, _ in tokens(graph, question):
-            text += message.text
-    return text
+@wrong("03.2", "the graph ran 3 times: one run can stream three modes")
+async def runs_them_together(graph, order):
+    queue = asyncio.Queue()
+
+    async def read(mode):
+        async for chunk in graph.astream(order, stream_mode=mode):
+            await queue.put((mode, chunk))
+        await queue.put((None, None))
+
+    reading = [
+        asyncio.create_task(read(mode))
+        for mode in ("messages", "custom", "updates")
+    ]
+    while any(not task.done() for task in reading) or not queue.empty():
+        mode, chunk = await queue.get()
+        if mode == "updates":
+            for node in chunk:
+                yield Step(node)
+        elif mode == "custom" and isinstance(chunk, dict):
+            yield Progress(chunk["percent"])
+        elif mode == "messages" and chunk[0].text:
+            yield Token(chunk[0].text)
 
 
-@wrong("03.2", LOST)
-async def catches_inside(graph, question, seconds):
-    text = ""
-    async with asyncio.timeout(seconds):
-        try:
-            async for message, _ in tokens(graph, question):
-                text += message.text
-        except TimeoutError:
-            pass
-    return text
+def typed(mode, chunk):
+    """The right events of a chunk."""
+    if mode == "updates":
+        return [Step(node) for node in chunk]
+    if mode == "custom":
+        return [Progress(chunk["percent"])] if "percent" in chunk else []
+    message = chunk[0]
+    right = isinstance(message, AIMessageChunk) and message.text
+    return [Token(message.text)] if right else []
 
 
-@wrong("03.2", "what had come within the limit was lost")
-async def waits_for_a_whole_answer(graph, question, seconds):
-    async def read():
-        return "".join([m.text async for m, _ in tokens(graph, question)])
-
-    try:
-        return await asyncio.wait_for(read(), seconds)
-    except TimeoutError:
-        return ""
-
-
-@wrong(
-    "03.2",
-    "the whole answer came: the limit is for all of it, not for each token",
-)
-async def limits_each_token(graph, question, seconds):
-    text, stream = "", tokens(graph, question)
-    try:
-        while True:
-            async with asyncio.timeout(seconds):
-                message, _ = await anext(stream)
-            text += message.text
-    except (TimeoutError, StopAsyncIteration):
-        return text
-
-
-@wrong(
-    "03.2",
-    "it waits as long as a stalled model does: the clock is read only when "
-    "a token comes",
-)
-async def reads_the_clock(graph, question, seconds):
-    text, end = "", time.monotonic() + seconds
-    async for message, _ in tokens(graph, question):
-        text += message.text
-        if time.monotonic() > end:
-            break
-    return text
+MODES = ["messages", "custom", "updates"]
 
 
 @wrong(
     "03.2",
-    "it returned, but the model wrote on to the end: the stream was not "
-    "cancelled",
+    "the first Progress came when the cake was ready: collecting is not "
+    "streaming",
 )
-async def leaves_the_task_alone(graph, question, seconds):
-    pieces = []
-
-    async def read():
-        async for message, _ in tokens(graph, question):
-            pieces.append(message.text)
-
-    await asyncio.wait([asyncio.create_task(read())], timeout=seconds)
-    return "".join(pieces)
+async def collects_then_yields(graph, order):
+    stream = graph.astream(order, stream_mode=MODES)
+    for mode, chunk in [pair async for pair in stream]:
+        for event in typed(mode, chunk):
+            yield event
 
 
 @wrong(
     "03.2",
-    "it swallowed the cancel of somebody else: catch `TimeoutError`, not "
-    "`CancelledError`",
+    "`The cake is ready.` is the result of a tool, not a token of the model",
 )
-async def catches_every_cancel(graph, question, seconds):
-    text = ""
-    async with asyncio.timeout(seconds):
-        try:
-            async for message, _ in tokens(graph, question):
-                text += message.text
-        except asyncio.CancelledError:
-            pass
-    return text
+async def takes_every_message(graph, order):
+    async for mode, chunk in graph.astream(order, stream_mode=MODES):
+        if mode == "messages" and chunk[0].text:
+            yield Token(chunk[0].text)
+        elif mode != "messages":
+            for event in typed(mode, chunk):
+                yield event
 
 
-@wrong("03.2", "it returned a list, not the text")
-async def returns_the_pieces(graph, question, seconds):
-    return [message.text async for message, _ in tokens(graph, question)]
+@wrong("03.2", "a Token is empty: keep the pieces that have text")
+async def keeps_empty_pieces(graph, order):
+    async for mode, chunk in graph.astream(order, stream_mode=MODES):
+        if mode == "messages" and isinstance(chunk[0], AIMessageChunk):
+            yield Token(chunk[0].text)
+        elif mode != "messages":
+            for event in typed(mode, chunk):
+                yield event
+
+
+@wrong("03.2", "it yielded tuple, not Token, Progress or Step")
+async def yields_what_comes(graph, order):
+    async for pair in graph.astream(order, stream_mode=MODES):
+        yield pair
+
+
+@wrong("03.2", "`Step.node` is dict, not str")
+async def puts_the_chunk_into_the_step(graph, order):
+    async for mode, chunk in graph.astream(order, stream_mode=MODES):
+        if mode == "updates":
+            yield Step(chunk)
+        else:
+            for event in typed(mode, chunk):
+                yield event
+
+
+@wrong("03.2", "no Step came")
+async def misspells_a_mode(graph, order):
+    modes = ["messages", "custom", "update"]
+    async for mode, chunk in graph.astream(order, stream_mode=modes):
+        for event in typed(mode, chunk):
+            yield event
+
+
+@wrong(
+    "03.2",
+    "it returned a coroutine, not an async generator: `yield` each event",
+)
+async def returns_a_list(graph, order):
+    stream = graph.astream(order, stream_mode=MODES)
+    return [e async for pair in stream for e in typed(*pair)]
 
 
 # --- 03.3
 
 
-@wrong("03.3", "a call without a name: later pieces carry only an `index`")
-async def reads_each_chunk(chunks):
-    async for chunk in chunks:
-        for call in chunk.tool_calls:
-            yield call["name"], call["args"]
+@wrong("03.3", "the nodes inside `kitchen` are missing")
+async def stays_outside(graph, order):
+    stream = graph.astream(order, stream_mode="updates", version="v2")
+    return [node async for part in stream for node in part["data"]]
+
+
+@wrong("03.3", "`cook` ran inside `kitchen`: its path is missing")
+async def throws_the_namespace_away(graph, order):
+    stream = graph.astream(order, stream_mode="updates", subgraphs=True)
+    return [node async for _, chunk in stream for node in chunk]
+
+
+@wrong("03.3", "a path holds a generated id: keep what stands before the `:`")
+async def keeps_the_ids(graph, order):
+    stream = graph.astream(order, subgraphs=True, version="v2")
+    return [
+        "/".join([*part["ns"], node])
+        async for part in stream
+        for node in part["data"]
+    ]
 
 
 @wrong(
     "03.3",
-    "a piece of arguments is no JSON yet: join the pieces first",
+    "it raised IndexError: tuple index out of range, at "
+    '`outer = part["ns"][0].split(":")[0]`',
 )
-async def parses_each_piece(chunks):
-    async for chunk in chunks:
-        for piece in chunk.tool_call_chunks:
-            yield piece["name"], json.loads(piece["args"])
+async def expects_one_level(graph, order):
+    paths = []
+    async for part in graph.astream(order, subgraphs=True, version="v2"):
+        outer = part["ns"][0].split(":")[0]
+        paths += [f"{outer}/{node}" for node in part["data"]]
+    return paths
 
 
 @wrong(
     "03.3",
-    "arguments of several calls were joined: keep them apart by `index`",
+    "where `floor/kitchen/cook` belongs it says `kitchen/cook`",
 )
-async def joins_all_arguments(chunks):
-    name, args = None, ""
-    async for chunk in chunks:
-        for piece in chunk.tool_call_chunks:
-            name = name or piece["name"]
-            args += piece["args"]
-    if name:
-        yield name, json.loads(args)
+async def looks_at_the_last_level(graph, order):
+    paths = []
+    async for part in graph.astream(order, subgraphs=True, version="v2"):
+        outer = [name.split(":")[0] for name in part["ns"][-1:]]
+        paths += ["/".join([*outer, node]) for node in part["data"]]
+    return paths
+
+
+@wrong("03.3", TWICE)
+async def reads_starts_and_ends(graph, order):
+    view = {"stream_mode": "tasks", "subgraphs": True, "version": "v2"}
+    paths = []
+    async for part in graph.astream(order, **view):
+        outer = [name.split(":")[0] for name in part["ns"]]
+        paths.append("/".join([*outer, part["data"]["name"]]))
+    return paths
 
 
 @wrong(
     "03.3",
-    "the first call was complete at chunk 10, but came after chunk 28 of 28",
+    "it raised TypeError: tuple indices must be integers or slices, not str, "
+    'at `outer = [name.split(":")[0] for name in part["ns"]]`',
 )
-async def waits_for_the_end(chunks):
-    whole = None
-    async for chunk in chunks:
-        whole = chunk if whole is None else whole + chunk
-    for call in whole.tool_calls:
-        yield call["name"], call["args"]
-
-
-@wrong(
-    "03.3",
-    "the last call never came: nothing begins after it, so it is complete "
-    "at the end",
-)
-async def forgets_the_last(chunks):
-    whole, done = None, 0
-    async for chunk in chunks:
-        whole = chunk if whole is None else whole + chunk
-        while len(whole.tool_calls) > done + 1:
-            call = whole.tool_calls[done]
-            yield call["name"], call["args"]
-            done += 1
-
-
-@wrong("03.3", "('price', {}) came, with arguments that are not complete")
-async def takes_the_sum_each_time(chunks):
-    whole = None
-    async for chunk in chunks:
-        whole = chunk if whole is None else whole + chunk
-        for call in whole.tool_calls:
-            yield call["name"], call["args"]
-
-
-@wrong("03.3", "the arguments are a text: make a dict of the JSON")
-async def leaves_the_json(chunks):
-    whole = None
-    async for chunk in chunks:
-        whole = chunk if whole is None else whole + chunk
-    for piece in whole.tool_call_chunks:
-        yield piece["name"], piece["args"]
-
-
-@wrong("03.3", "it yielded a dict, not (name, args)")
-async def yields_the_calls(chunks):
-    whole = None
-    async for chunk in chunks:
-        whole = chunk if whole is None else whole + chunk
-    for call in whole.tool_calls:
-        yield call
-
-
-@wrong(
-    "03.3",
-    "it returned a coroutine, not an async generator: yield each call",
-)
-async def returns_them(chunks):
-    return [chunk.tool_calls async for chunk in chunks]
+async def forgets_the_version(graph, order):
+    paths = []
+    async for part in graph.astream(order, subgraphs=True):
+        outer = [name.split(":")[0] for name in part["ns"]]
+        paths += ["/".join([*outer, node]) for node in part["data"]]
+    return paths
 
 
 # --- 03.4
 
 
-STILL_RAN = (
-    "`stop` returned while its task still ran: cancel it, then wait for its "
-    "end"
+@wrong(
+    "03.4",
+    "the ValueError of the node came through, and the report is lost",
 )
+async def lets_the_error_through(graph, order):
+    tasks = {}
+    async for task in graph.astream(order, stream_mode="tasks"):
+        outcome = "cut off" if "input" in task else "done"
+        tasks[task["id"]] = task["name"], outcome
+    return list(tasks.values())
 
 
-async def read(graph, question, show):
-    text = ""
-    async for message, _ in tokens(graph, question):
-        text += message.text
-        show(text)
+async def tasks_of(graph, order):
+    """All chunks of `tasks`, up to the error."""
+    tasks = []
+    try:
+        async for task in graph.astream(order, stream_mode="tasks"):
+            tasks.append(task)
+    except ValueError:
+        pass
+    return tasks
 
 
-@wrong("03.4", STILL_RAN)
-def sets_a_flag(graph, question, show):
-    stopped = asyncio.Event()
-
-    async def run():
-        text = ""
-        async for message, _ in tokens(graph, question):
-            if stopped.is_set():
-                break
-            text += message.text
-            show(text)
-
-    async def stop():
-        stopped.set()
-
-    task = asyncio.create_task(run())
-    stop.task = task
-    return stop
+def outcome_of(task):
+    if "input" in task:
+        return "cut off"
+    return f"failed: {task['error']}" if task["error"] else "done"
 
 
 @wrong(
     "03.4",
-    "`stop` waits for the next token, and a stalled model sends none: cancel "
-    "the task",
+    "only tasks that ended well are there: `updates` tells of no others",
 )
-def waits_for_the_flag(graph, question, show):
-    stopped = asyncio.Event()
-
-    async def run():
-        text = ""
-        async for message, _ in tokens(graph, question):
-            if stopped.is_set():
-                break
-            text += message.text
-            show(text)
-
-    async def stop():
-        stopped.set()
-        await task
-
-    task = asyncio.create_task(run())
-    return stop
-
-
-@wrong("03.4", STILL_RAN)
-def does_not_wait(graph, question, show):
-    task = asyncio.create_task(read(graph, question, show))
-
-    async def stop():
-        task.cancel()
-
-    return stop
+async def reads_the_updates(graph, order):
+    report = []
+    try:
+        async for chunk in graph.astream(order, stream_mode="updates"):
+            report += [(node, "done") for node in chunk]
+    except ValueError:
+        pass
+    return report
 
 
 @wrong(
     "03.4",
-    "`stop` raised CancelledError: `await task` raises what ended the task",
+    "three tasks were named `cook` and one is left: tell them apart by `id`",
 )
-def awaits_the_task(graph, question, show):
-    task = asyncio.create_task(read(graph, question, show))
-
-    async def stop():
-        task.cancel()
-        await task
-
-    return stop
+async def pairs_by_name(graph, order):
+    report = {}
+    for task in await tasks_of(graph, order):
+        report[task["name"]] = outcome_of(task)
+    return list(report.items())
 
 
 @wrong(
     "03.4",
-    "`stop` raised RuntimeError: aclose(): asynchronous generator is already "
-    "running",
+    "7 entries for 4 tasks: the start and the end of a task share one `id`",
 )
-def closes_the_stream(graph, question, show):
-    stream = tokens(graph, question)
-
-    async def run():
-        text = ""
-        async for message, _ in stream:
-            text += message.text
-            show(text)
-
-    async def stop():
-        await stream.aclose()
-
-    stop.task = asyncio.create_task(run())
-    return stop
+async def lists_every_chunk(graph, order):
+    tasks = await tasks_of(graph, order)
+    return [(task["name"], outcome_of(task)) for task in tasks]
 
 
-@wrong("03.4", "`show` got the piece ' soup', not all the text so far")
-def shows_pieces(graph, question, show):
-    async def run():
-        async for message, _ in tokens(graph, question):
-            show(message.text)
-
-    async def stop():
-        task.cancel()
-        await asyncio.wait([task])
-
-    task = asyncio.create_task(run())
-    return stop
-
-
-@wrong("03.4", "`await stop()` fails: write `async def stop()`")
-def writes_a_plain_stop(graph, question, show):
-    task = asyncio.create_task(read(graph, question, show))
-
-    def stop():
-        task.cancel()
-
-    return stop
+@wrong("03.4", "the task that failed is reported as done: see `error`")
+async def never_looks_at_the_error(graph, order):
+    report = {}
+    for task in await tasks_of(graph, order):
+        outcome = "cut off" if "input" in task else "done"
+        report[task["id"]] = task["name"], outcome
+    return list(report.values())
 
 
 @wrong(
-    "03.4", "it returned a coroutine, not a function: `start` is a plain `def`"
+    "03.4",
+    "the task that never ended is missing or not called `cut off`",
 )
-async def streams_before_it_returns(graph, question, show):
-    await read(graph, question, show)
+async def waits_for_the_end(graph, order):
+    return [
+        (task["name"], outcome_of(task))
+        for task in await tasks_of(graph, order)
+        if "input" not in task
+    ]
 
 
-@wrong("03.4", "the stop did not cut off the call of the model")
-def reads_in_a_thread(graph, question, show):
-    thread = threading.Thread(
-        target=asyncio.run, args=[read(graph, question, show)], daemon=True
-    )
-    thread.start()
-
-    async def stop():
-        await asyncio.to_thread(thread.join, 0.1)
-
-    return stop
+@wrong("03.4", "it returned None, not a list of pairs: is a `return` missing?")
+async def returns_only_on_success(graph, order):
+    tasks = {}
+    try:
+        async for task in graph.astream(order, stream_mode="tasks"):
+            tasks[task["id"]] = task["name"], outcome_of(task)
+        return list(tasks.values())
+    except ValueError as error:
+        print(error)
 
 
-@wrong("03.4", "it returned a Task, not a function: `start` is a plain `def`")
-def returns_the_task(graph, question, show):
-    return asyncio.create_task(read(graph, question, show))
+@wrong("03.4", "the list holds str, not (name, outcome)")
+async def writes_lines(graph, order):
+    report = {}
+    for task in await tasks_of(graph, order):
+        report[task["id"]] = f"{task['name']}: {outcome_of(task)}"
+    return list(report.values())

@@ -1,868 +1,508 @@
 """Wrong answers to the check of lesson 05 and to lab 05."""
 
 import asyncio
-import html
-import re
-from uuid import uuid4
+import json
+import threading
+import time
 
-import openai
-from fastapi import BackgroundTasks, Depends, FastAPI, Header, HTTPException
-from fastapi.responses import PlainTextResponse, StreamingResponse
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from langchain_core.messages import AIMessageChunk
 
-from tests.wrong import right, wrong
+from tests.wrong import wrong
+
+
+def ask(question):
+    return {"messages": [("user", question)]}
+
+
+def tokens(graph, question, **more):
+    return graph.astream(ask(question), stream_mode="messages", **more)
+
 
 # --- 05.0
 
 
-@wrong("05.0", "the model's rate limit got 502, not 429")
-def says_502_to_all(error):
-    return HTTPException(502, "the model failed")
-
-
-@wrong("05.0", "429 came without Retry-After")
-def forgets_when(error):
-    if isinstance(error, openai.RateLimitError):
-        return HTTPException(429, "asked too often")
-    if isinstance(error, TimeoutError | openai.APITimeoutError):
-        return HTTPException(504, "too slow")
-    return HTTPException(502, "the model failed")
-
-
-@wrong("05.0", "429 came with Retry-After 1; the model had said 7")
-def makes_up_when(error):
-    if isinstance(error, openai.RateLimitError):
-        return HTTPException(429, "asked too often", {"Retry-After": "1"})
-    return HTTPException(502, "the model failed")
-
-
-@wrong("05.0", "openai.APITimeoutError got 502, not 504")
-def knows_one_timeout(error):
-    if isinstance(error, openai.RateLimitError):
-        return HTTPException(429, "often", dict(error.response.headers))
-    if isinstance(error, TimeoutError):
-        return HTTPException(504, "too slow")
-    return HTTPException(502, "the model failed")
-
-
-@wrong("05.0", "TimeoutError got 502, not 504")
-def knows_the_other_timeout(error):
-    if isinstance(error, openai.RateLimitError):
-        return HTTPException(429, "often", dict(error.response.headers))
-    if isinstance(error, openai.APITimeoutError):
-        return HTTPException(504, "too slow")
-    return HTTPException(502, "the model failed")
-
-
-@wrong("05.0", "the client reads the text of the error, and a key in it")
-def quotes_the_error(error):
-    wait = {"Retry-After": "7"}
-    if isinstance(error, openai.RateLimitError):
-        return HTTPException(429, "asked too often", wait)
-    if isinstance(error, TimeoutError | openai.APITimeoutError):
-        return HTTPException(504, "too slow")
-    return HTTPException(502, f"failed: {error}")
+@wrong(
+    "05.0",
+    "users of create_agent see nothing: its model runs in the node `model`",
+)
+def filters_by_the_old_node(message, about):
+    return message.text and about["langgraph_node"] == "agent"
 
 
 @wrong(
     "05.0",
-    "the model's rate limit got 500, that of an app that failed: is a header "
-    "no text?",
+    "users of create_react_agent see nothing: its model runs in the node "
+    "`agent`",
 )
-def sends_a_number(error):
-    if not isinstance(error, openai.RateLimitError):
-        return HTTPException(502, "the model failed")
-    wait = int(error.response.headers["retry-after"])
-    return HTTPException(429, "asked too often", {"Retry-After": wait})
+def filters_by_the_new_node(message, about):
+    return message.text and about["langgraph_node"] == "model"
 
 
-@wrong(
-    "05.0", "it raised the HTTPException: return it, the endpoint raises it"
-)
-def raises_it(error):
-    raise HTTPException(502, "the model failed")
+@wrong("05.0", "users of create_agent see what the tool returned")
+def takes_all_content(message, about):
+    return bool(message.content)
 
 
-@wrong("05.0", "it returned an int, not an HTTPException")
-def returns_a_number(error):
-    return 429
+@wrong("05.0", "16 chunks without text pass")
+def takes_empty_chunks(message, about):
+    return isinstance(message, AIMessageChunk)
+
+
+@wrong("05.0", "users of create_agent see 1 of 12 tokens")
+def takes_only_the_first_word(message, about):
+    return message.text == "The"
+
+
+@wrong("05.0", "it returned None, not True or False: is a `return` missing?")
+def prints_it(message, about):
+    if message.type == "AIMessageChunk":
+        print(message.text, end="")
 
 
 # --- 05.1
 
 
-def texts(graph, question):
-    ask = {"messages": [("user", question)]}
-    return graph.astream(ask, stream_mode="messages")
-
-
-def token(text):
-    return ServerSentEvent(event="token", data={"text": text})
-
-
-def end(name, **data):
-    return ServerSentEvent(event=name, data=data)
-
-
-@wrong(
-    "05.1",
-    "an answer that was cut just ends: catch what was raised, and yield "
-    "`error`",
+NO_TEXT = (
+    "it yielded no text: agents in a graph stream only with "
+    "`subgraphs=True`, and their nodes are called `model`"
 )
-async def catches_nothing(graph, question):
-    async for part, _ in texts(graph, question):
-        if part.text:
-            yield token(part.text)
-    yield end("done")
+
+
+@wrong("05.1", NO_TEXT)
+async def forgets_subgraphs(graph, question):
+    async for message, about in tokens(graph, question):
+        if about.get("lc_agent_name") == "waiter" and message.text:
+            yield message.text
+
+
+@wrong("05.1", NO_TEXT)
+async def waits_for_a_node_named_agent(graph, question):
+    stream = tokens(graph, question, subgraphs=True)
+    async for _, (message, about) in stream:
+        if about["langgraph_node"] == "agent" and message.text:
+            yield message.text
+
+
+@wrong("05.1", "guests read what a tool returned")
+async def forgets_the_type(graph, question):
+    stream = tokens(graph, question, subgraphs=True)
+    async for _, (message, about) in stream:
+        if about.get("lc_agent_name") == "waiter" and message.text:
+            yield message.text
+
+
+@wrong("05.1", "guests read the words of the cook")
+async def takes_every_model(graph, question):
+    stream = tokens(graph, question, subgraphs=True)
+    async for _, (message, about) in stream:
+        if about["langgraph_node"] == "model" and message.text:
+            yield message.text
+
+
+@wrong("05.1", "16 pieces have no text")
+async def keeps_empty_pieces(graph, question):
+    stream = tokens(graph, question, subgraphs=True)
+    async for _, (message, about) in stream:
+        waiter = about.get("lc_agent_name") == "waiter"
+        if waiter and message.type == "AIMessageChunk":
+            yield message.text
 
 
 @wrong(
     "05.1",
-    "an answer that was cut says `done`: only what is whole is done",
+    "the answer came in 1 piece: agents in a graph stream only with "
+    "`subgraphs=True`",
 )
-async def is_always_done(graph, question):
-    try:
-        async for part, _ in texts(graph, question):
-            if part.text:
-                yield token(part.text)
-    except Exception as error:
-        print(type(error).__name__)
-    yield end("done")
+async def yields_the_last_message(graph, question):
+    state = await graph.ainvoke(ask(question))
+    yield state["messages"][-1].text
 
 
 @wrong(
     "05.1",
-    "an answer that was cut says `done` as well as `error`: only what is "
-    "whole is done",
-)
-async def is_done_after_an_error(graph, question):
-    try:
-        async for part, _ in texts(graph, question):
-            if part.text:
-                yield token(part.text)
-    except Exception:
-        yield end("error")
-    yield end("done")
-
-
-@wrong(
-    "05.1",
-    "an answer whose graph raised a ValueError just ends: catch what was "
-    "raised, and yield `error`",
-)
-async def knows_only_the_model(graph, question):
-    try:
-        async for part, _ in texts(graph, question):
-            if part.text:
-                yield token(part.text)
-        yield end("done")
-    except openai.APIError:
-        yield end("error")
-
-
-@wrong("05.1", "`error` quotes the exception, and a key in it")
-async def quotes_the_exception(graph, question):
-    try:
-        async for part, _ in texts(graph, question):
-            if part.text:
-                yield token(part.text)
-        yield end("done")
-    except Exception as error:
-        yield end("error", message=f"sorry: {error}")
-
-
-@wrong(
-    "05.1",
-    "nothing was streamed: the model had finished before token 3 came",
+    "nothing was streamed: the model had finished before the first piece came",
 )
 async def collects_first(graph, question):
-    try:
-        state = await graph.ainvoke({"messages": [("user", question)]})
-        for word in re.findall(r"\s*\S+", state["messages"][-1].text):
-            yield token(word)
-        yield end("done")
-    except Exception:
-        yield end("error")
+    pieces = []
+    stream = tokens(graph, question, subgraphs=True)
+    async for _, (message, about) in stream:
+        waiter = about.get("lc_agent_name") == "waiter"
+        if waiter and message.type == "AIMessageChunk" and message.text:
+            pieces.append(message.text)
+    for piece in pieces:
+        yield piece
 
 
-@wrong("05.1", "`done` has no data, and browsers drop an event without any")
-async def sends_an_empty_done(graph, question):
-    try:
-        async for part, _ in texts(graph, question):
-            if part.text:
-                yield token(part.text)
-        yield ServerSentEvent(event="done")
-    except Exception:
-        yield end("error")
-
-
-@wrong(
-    "05.1",
-    "the text came as 'The soup is hot. Bread comes fresh!', not 'The soup is "
-    "hot.\\n\\nBread comes fresh!'",
-)
-async def flattens_lines(graph, question):
-    async for part, _ in texts(graph, question):
-        if part.text:
-            yield token(part.text.replace("\n\n", " "))
-    yield end("done")
+@wrong("05.1", "it yielded AIMessageChunk, not a text")
+async def yields_the_chunks(graph, question):
+    stream = tokens(graph, question, subgraphs=True)
+    async for _, (message, about) in stream:
+        waiter = about.get("lc_agent_name") == "waiter"
+        if waiter and message.type == "AIMessageChunk" and message.text:
+            yield message
 
 
 @wrong(
     "05.1",
-    "the text came as '&lt;b&gt;&quot;soup&quot; &amp; tea&lt;/b&gt; "
-    "&lt;script&gt;cook()&lt;/script&gt;', not '<b>\"soup\" & tea</b> "
-    "<script>cook()</script>'",
+    "it returned a coroutine, not an async generator: yield each token",
 )
-async def escapes_for_the_page(graph, question):
-    async for part, _ in texts(graph, question):
-        if part.text:
-            yield token(html.escape(part.text))
-    yield end("done")
-
-
-@wrong("05.1", "no event is called `token`: name each, `event=...`")
-async def yields_texts(graph, question):
-    async for part, _ in texts(graph, question):
-        if part.text:
-            yield part.text
-
-
-@wrong("05.1", 'the data of a token is "The", not {"text": "…"}')
-async def sends_bare_texts(graph, question):
-    async for part, _ in texts(graph, question):
-        if part.text:
-            yield ServerSentEvent(event="token", data=part.text)
-    yield end("done")
-
-
-@wrong(
-    "05.1",
-    "it returned a coroutine, not an async generator: yield each event",
-)
-async def returns_the_events(graph, question):
-    return [token(part.text) async for part, _ in texts(graph, question)]
-
-
-@right("05.1")
-async def numbers_its_events(graph, question):
-    number, last = 1, end("done", outcome="complete")
-    yield ServerSentEvent(event="start", id="1", data={"question": question})
-    try:
-        async for part, _ in texts(graph, question):
-            if part.type == "AIMessageChunk" and part.text:
-                number += 1
-                event = token(part.text)
-                event.id = str(number)
-                yield event
-    except Exception:
-        last = end("error", message="ask again")
-    yield last
+async def prints_the_tokens(graph, question):
+    async for message, _ in tokens(graph, question):
+        print(message.text, end="")
 
 
 # --- 05.2
 
 
-def busy(*, status=503, **headers):
-    headers = {name.replace("_", "-"): to for name, to in headers.items()}
-    return HTTPException(status, "full", headers)
-
-
-def app_with(chat, **options):
-    app = FastAPI()
-    app.get("/chat", **options)(chat)
-    return app
-
-
-@wrong(
-    "05.2",
-    "8 calls were in flight at the model, not 3: a place is taken until the "
-    "stream has ended",
+LOST = (
+    "the TimeoutError came out, and the text was lost: catch it around the "
+    "`async with`"
 )
-def counts_the_endpoint(tokens, cap):
-    places = asyncio.Semaphore(cap)
-
-    async def chat(question: str):
-        if places.locked():
-            raise busy(Retry_After="1")
-        async with places:
-            return StreamingResponse(tokens(question))
-
-    return app_with(chat)
 
 
-@wrong(
-    "05.2",
-    "nobody was refused: 5 of 8 clients waited for a place instead",
-)
-def lets_them_wait(tokens, cap):
-    places = asyncio.Semaphore(cap)
-
-    async def chat(question: str):
-        async def body():
-            async with places:
-                async for text in tokens(question):
-                    yield text
-
-        return StreamingResponse(body())
-
-    return app_with(chat)
+@wrong("05.2", LOST)
+async def does_not_catch(graph, question, seconds):
+    text = ""
+    async with asyncio.timeout(seconds):
+        async for message, _ in tokens(graph, question):
+            text += message.text
+    return text
 
 
-@wrong(
-    "05.2",
-    "the surplus got 200, and then nothing: decide before the stream begins",
-)
-def refuses_too_late(tokens, cap):
-    places = asyncio.Semaphore(cap)
-
-    async def chat(question: str):
-        async def body():
-            if places.locked():
-                raise busy(Retry_After="1")
-            async with places:
-                async for text in tokens(question):
-                    yield text
-
-        return StreamingResponse(body())
-
-    return app_with(chat)
+@wrong("05.2", LOST)
+async def catches_inside(graph, question, seconds):
+    text = ""
+    async with asyncio.timeout(seconds):
+        try:
+            async for message, _ in tokens(graph, question):
+                text += message.text
+        except TimeoutError:
+            pass
+    return text
 
 
-def counted(tokens, cap, refusal, ends):
-    """Count in a list; `ends` is what gives the place back."""
-    taken = []
+@wrong("05.2", "what had come within the limit was lost")
+async def waits_for_a_whole_answer(graph, question, seconds):
+    async def read():
+        return "".join([m.text async for m, _ in tokens(graph, question)])
 
-    async def chat(question: str):
-        if len(taken) >= cap:
-            raise refusal
-        taken.append(question)
-        return StreamingResponse(ends(tokens(question), taken))
-
-    return app_with(chat)
-
-
-async def at_the_end(parts, taken):
-    async for part in parts:
-        yield part
-    taken.pop()
-
-
-async def after_an_error(parts, taken):
     try:
-        async for part in parts:
-            yield part
-    except Exception:
-        taken.pop()
-        raise
-    taken.pop()
+        return await asyncio.wait_for(read(), seconds)
+    except TimeoutError:
+        return ""
 
 
-async def always(parts, taken):
+@wrong(
+    "05.2",
+    "the whole answer came: the limit is for all of it, not for each token",
+)
+async def limits_each_token(graph, question, seconds):
+    text, stream = "", tokens(graph, question)
     try:
-        async for part in parts:
-            yield part
-    finally:
-        taken.pop()
-
-
-@wrong("05.2", "after 3 answers that failed there are 0 places, not 3")
-def forgets_errors(tokens, cap):
-    return counted(tokens, cap, busy(Retry_After="1"), at_the_end)
-
-
-@wrong("05.2", "after 3 clients that hung up there are 0 places, not 3")
-def forgets_hang_ups(tokens, cap):
-    return counted(tokens, cap, busy(Retry_After="1"), after_an_error)
+        while True:
+            async with asyncio.timeout(seconds):
+                message, _ = await anext(stream)
+            text += message.text
+    except (TimeoutError, StopAsyncIteration):
+        return text
 
 
 @wrong(
     "05.2",
-    "the surplus got 429, which means that this client asks too often; a full "
-    "service says 503",
+    "it waits as long as a stalled model does: the clock is read only when "
+    "a token comes",
 )
-def blames_the_client(tokens, cap):
-    refusal = busy(status=429, Retry_After="1")
-    return counted(tokens, cap, refusal, always)
-
-
-@wrong("05.2", "503 came without Retry-After: say when to come again")
-def says_no_time(tokens, cap):
-    return counted(tokens, cap, busy(), always)
-
-
-@wrong("05.2", "Retry-After is '0.5', not whole seconds from 1 on")
-def says_half_a_second(tokens, cap):
-    return counted(tokens, cap, busy(Retry_After="0.5"), always)
-
-
-@wrong("05.2", "8 clients got 2 x 200, 6 x 503; expected 3 x 200 and 5 x 503")
-def takes_one_less(tokens, cap):
-    return counted(tokens, cap - 1, busy(Retry_After="1"), always)
-
-
-@wrong("05.2", "after 3 whole answers there are 0 places, not 3")
-def never_gives_back(tokens, cap):
-    async def keeps(parts, taken):
-        async for part in parts:
-            yield part
-
-    return counted(tokens, cap, busy(Retry_After="1"), keeps)
-
-
-@wrong("05.2", "after 3 answers that failed there are 0 places, not 3")
-def cleans_up_in_the_background(tokens, cap):
-    taken = []
-
-    async def chat(question: str, after: BackgroundTasks):
-        if len(taken) >= cap:
-            raise busy(Retry_After="1")
-        taken.append(question)
-        after.add_task(taken.pop)
-        return StreamingResponse(tokens(question))
-
-    return app_with(chat)
+async def reads_the_clock(graph, question, seconds):
+    text, end = "", time.monotonic() + seconds
+    async for message, _ in tokens(graph, question):
+        text += message.text
+        if time.monotonic() > end:
+            break
+    return text
 
 
 @wrong(
     "05.2",
-    "it returned None, not the app: write `return app`: is a `return` "
-    "missing?",
+    "it returned, but the model wrote on to the end: the stream was not "
+    "cancelled",
 )
-def forgets_the_app(tokens, cap):
-    counted(tokens, cap, busy(Retry_After="1"), always)
+async def leaves_the_task_alone(graph, question, seconds):
+    pieces = []
+
+    async def read():
+        async for message, _ in tokens(graph, question):
+            pieces.append(message.text)
+
+    await asyncio.wait([asyncio.create_task(read())], timeout=seconds)
+    return "".join(pieces)
 
 
-@right("05.2")
-def counts_in_a_list(tokens, cap):
-    return counted(tokens, cap, busy(Retry_After="3"), always)
+@wrong(
+    "05.2",
+    "it swallowed the cancel of somebody else: catch `TimeoutError`, not "
+    "`CancelledError`",
+)
+async def catches_every_cancel(graph, question, seconds):
+    text = ""
+    async with asyncio.timeout(seconds):
+        try:
+            async for message, _ in tokens(graph, question):
+                text += message.text
+        except asyncio.CancelledError:
+            pass
+    return text
 
 
-@right("05.2")
-def answers_with_a_response(tokens, cap):
-    taken = set()
-
-    async def chat(question: str):
-        if len(taken) >= cap:
-            return PlainTextResponse("full", 503, {"Retry-After": "2"})
-        place = object()
-        taken.add(place)
-
-        async def body():
-            try:
-                async for text in tokens(question):
-                    yield text
-            finally:
-                taken.discard(place)
-
-        return StreamingResponse(body())
-
-    return app_with(chat)
+@wrong("05.2", "it returned a list, not the text")
+async def returns_the_pieces(graph, question, seconds):
+    return [message.text async for message, _ in tokens(graph, question)]
 
 
 # --- 05.3
 
 
-class Log:
-    """A right answer, to spoil."""
-
-    def __init__(self, events):
-        self.log, self.more = [], asyncio.Condition()
-        self.task = asyncio.create_task(self.write(events))
-
-    async def write(self, events):
-        async for event in events:
-            self.add(event)
-            async with self.more:
-                self.more.notify_all()
-        async with self.more:
-            self.log.append(None)
-            self.more.notify_all()
-
-    def add(self, event):
-        event.id = str(len(self.log) + 1)
-        self.log.append(event)
-
-    async def follow(self, seen):
-        while True:
-            async with self.more:
-                await self.more.wait_for(lambda at=seen: at < len(self.log))
-            if self.log[seen] is None:
-                return
-            yield self.log[seen]
-            seen += 1
-
-
-@right("05.3")
-def waits_for_a_condition(events):
-    class Patient(Log):
-        async def follow(self, seen):
-            seen = min(seen, len(self.log) - 1) if self.task.done() else seen
-            async for event in Log.follow(self, seen):
-                yield event
-
-    return Patient(events).follow
-
-
-@right("05.3")
-def looks_every_50_ms(events):
-    class Looking(Log):
-        async def follow(self, seen):
-            while not self.task.done() or seen < len(self.log) - 1:
-                for event in self.log[seen:]:
-                    if event is not None:
-                        seen += 1
-                        yield event
-                await asyncio.sleep(0.05)
-
-    return Looking(events).follow
+@wrong("05.3", "a call without a name: later pieces carry only an `index`")
+async def reads_each_chunk(chunks):
+    async for chunk in chunks:
+        for call in chunk.tool_calls:
+            yield call["name"], call["args"]
 
 
 @wrong(
     "05.3",
-    "each token went to one of two readers: a list keeps it for all, a queue "
-    "does not",
+    "a piece of arguments is no JSON yet: join the pieces first",
 )
-def has_one_queue(events):
-    class Queue(Log):
-        def __init__(self, events):
-            self.queue = asyncio.Queue()
-            Log.__init__(self, events)
-
-        def add(self, event):
-            Log.add(self, event)
-            self.queue.put_nowait(event)
-
-        async def follow(self, seen):
-            while True:
-                event = await self.queue.get()
-                yield event
-                if event.event == "done":
-                    self.queue.put_nowait(event)
-                    return
-
-    return Queue(events).follow
-
-
-@wrong("05.3", "after Last-Event-ID 5 came event 1, not 6")
-def starts_over(events):
-    class Over(Log):
-        async def follow(self, seen):
-            async for event in Log.follow(self, 0):
-                yield event
-
-    return Over(events).follow
-
-
-@wrong("05.3", "after Last-Event-ID 5 came event 5, not 6")
-def repeats_one(events):
-    class Twice(Log):
-        async def follow(self, seen):
-            async for event in Log.follow(self, max(seen - 1, 0)):
-                yield event
-
-    return Twice(events).follow
-
-
-@wrong("05.3", "after Last-Event-ID 5 came event 7, not 6")
-def loses_one(events):
-    class Lost(Log):
-        async def follow(self, seen):
-            async for event in Log.follow(self, seen + 1 if seen else 0):
-                yield event
-
-    return Lost(events).follow
-
-
-@wrong("05.3", "the first ids are 0, 1, 2, 3, 4, not 1 to 5")
-def counts_from_zero(events):
-    class Zero(Log):
-        def add(self, event):
-            event.id = str(len(self.log))
-            self.log.append(event)
-
-    return Zero(events).follow
-
-
-@wrong("05.3", "the events have no `id`: nobody can say what he has seen")
-def sets_no_id(events):
-    class Nameless(Log):
-        def add(self, event):
-            self.log.append(event)
-
-    return Nameless(events).follow
+async def parses_each_piece(chunks):
+    async for chunk in chunks:
+        for piece in chunk.tool_call_chunks:
+            yield piece["name"], json.loads(piece["args"])
 
 
 @wrong(
     "05.3",
-    "nothing was streamed: the model had finished before token 5 came",
+    "arguments of several calls were joined: keep them apart by `index`",
 )
-def waits_for_the_end(events):
-    class Late(Log):
-        async def follow(self, seen):
-            await self.task
-            async for event in Log.follow(self, seen):
-                yield event
-
-    return Late(events).follow
-
-
-@wrong(
-    "05.3", "who came back got nothing: the run must not end with its reader"
-)
-def is_read_by_its_reader(events):
-    class Direct:
-        def __init__(self, events):
-            self.events, self.log = events, []
-
-        async def follow(self, seen):
-            for event in self.log[seen:]:
-                yield event
-            async for event in self.events:
-                event.id = str(len(self.log) + 1)
-                self.log.append(event)
-                yield event
-
-    return Direct(events).follow
-
-
-@wrong("05.3", "it returned a coroutine, not the function `follow`")
-async def is_a_coroutine(events):
-    return Log(events).follow
+async def joins_all_arguments(chunks):
+    name, args = None, ""
+    async for chunk in chunks:
+        for piece in chunk.tool_call_chunks:
+            name = name or piece["name"]
+            args += piece["args"]
+    if name:
+        yield name, json.loads(args)
 
 
 @wrong(
     "05.3",
-    "it returned a coroutine, not the function `follow`: is it an `async def` "
-    "with `yield`?",
+    "the first call was complete at chunk 10, but came after chunk 28 of 28",
 )
-def follows_without_a_yield(events):
-    run = Log(events)
+async def waits_for_the_end(chunks):
+    whole = None
+    async for chunk in chunks:
+        whole = chunk if whole is None else whole + chunk
+    for call in whole.tool_calls:
+        yield call["name"], call["args"]
 
-    async def follow(seen):
-        return [event async for event in run.follow(seen)]
 
-    return follow
+@wrong(
+    "05.3",
+    "the last call never came: nothing begins after it, so it is complete "
+    "at the end",
+)
+async def forgets_the_last(chunks):
+    whole, done = None, 0
+    async for chunk in chunks:
+        whole = chunk if whole is None else whole + chunk
+        while len(whole.tool_calls) > done + 1:
+            call = whole.tool_calls[done]
+            yield call["name"], call["args"]
+            done += 1
 
 
-@wrong("05.3", "a client got nothing for 8 s")
-def never_ends(events):
-    class Endless(Log):
-        async def write(self, events):
-            async for event in events:
-                self.add(event)
-                async with self.more:
-                    self.more.notify_all()
+@wrong("05.3", "('price', {}) came, with arguments that are not complete")
+async def takes_the_sum_each_time(chunks):
+    whole = None
+    async for chunk in chunks:
+        whole = chunk if whole is None else whole + chunk
+        for call in whole.tool_calls:
+            yield call["name"], call["args"]
 
-    return Endless(events).follow
+
+@wrong("05.3", "the arguments are a text: make a dict of the JSON")
+async def leaves_the_json(chunks):
+    whole = None
+    async for chunk in chunks:
+        whole = chunk if whole is None else whole + chunk
+    for piece in whole.tool_call_chunks:
+        yield piece["name"], piece["args"]
+
+
+@wrong("05.3", "it yielded a dict, not (name, args)")
+async def yields_the_calls(chunks):
+    whole = None
+    async for chunk in chunks:
+        whole = chunk if whole is None else whole + chunk
+    for call in whole.tool_calls:
+        yield call
+
+
+@wrong(
+    "05.3",
+    "it returned a coroutine, not an async generator: yield each call",
+)
+async def returns_them(chunks):
+    return [chunk.tool_calls async for chunk in chunks]
 
 
 # --- 05.4
 
 
-def routes(ask, start, read):
-    """The app of a right answer, with two of its parts."""
-    app, runs = FastAPI(), {}
-
-    def find(run_id: str):
-        if run_id not in runs:
-            raise HTTPException(404, "no such run")
-        return runs[run_id]
-
-    found = Depends(find)
-
-    @app.post("/runs")
-    async def post(question: str):
-        return await start(runs, ask, question)
-
-    @app.get("/runs/{run_id}", response_class=EventSourceResponse)
-    async def get(run=found, last_event_id: int = Header(0), after: int = 0):
-        async for event in read(run, last_event_id):
-            yield event
-
-    return app
+STILL_RAN = (
+    "`stop` returned while its task still ran: cancel it, then wait for its "
+    "end"
+)
 
 
-class PatientLog(Log):
-    async def follow(self, seen):
-        while not self.task.done() or seen < len(self.log) - 1:
-            for event in self.log[seen:]:
-                if event is not None:
-                    seen += 1
-                    yield event
-            await asyncio.sleep(0.02)
+async def read(graph, question, show):
+    text = ""
+    async for message, _ in tokens(graph, question):
+        text += message.text
+        show(text)
 
 
-async def starts(runs, ask, question):
-    run_id = uuid4().hex
-    runs[run_id] = PatientLog(ask(question))
-    return {"run": run_id}
+@wrong("05.4", STILL_RAN)
+def sets_a_flag(graph, question, show):
+    stopped = asyncio.Event()
 
+    async def run():
+        text = ""
+        async for message, _ in tokens(graph, question):
+            if stopped.is_set():
+                break
+            text += message.text
+            show(text)
 
-@right("05.4")
-def has_both_routes(ask):
-    return routes(ask, starts, PatientLog.follow)
+    async def stop():
+        stopped.set()
 
-
-@wrong("05.4", "after Last-Event-ID 5 came event 1, not 6")
-def ignores_the_header(ask):
-    return routes(ask, starts, lambda run, seen: run.follow(0))
-
-
-@wrong("05.4", "after Last-Event-ID 5 came event 1, not 6")
-def reads_the_query(ask):
-    app, runs = FastAPI(), {}
-
-    def find(run_id: str):
-        if run_id not in runs:
-            raise HTTPException(404, "no such run")
-        return runs[run_id]
-
-    found = Depends(find)
-
-    @app.post("/runs")
-    async def post(question: str):
-        return await starts(runs, ask, question)
-
-    @app.get("/runs/{run_id}", response_class=EventSourceResponse)
-    async def get(run=found, last_event_id: int = 0):
-        async for event in run.follow(last_event_id):
-            yield event
-
-    return app
+    task = asyncio.create_task(run())
+    stop.task = task
+    return stop
 
 
 @wrong(
     "05.4",
-    "an unknown run got 200, not 404: a generator begins after the status has "
-    "gone out",
+    "`stop` waits for the next token, and a stalled model sends none: cancel "
+    "the task",
 )
-def raises_in_the_generator(ask):
-    app, runs = FastAPI(), {}
+def waits_for_the_flag(graph, question, show):
+    stopped = asyncio.Event()
 
-    @app.post("/runs")
-    async def post(question: str):
-        return await starts(runs, ask, question)
+    async def run():
+        text = ""
+        async for message, _ in tokens(graph, question):
+            if stopped.is_set():
+                break
+            text += message.text
+            show(text)
 
-    @app.get("/runs/{run_id}", response_class=EventSourceResponse)
-    async def get(run_id: str, last_event_id: int = Header(0)):
-        if run_id not in runs:
-            raise HTTPException(404, "no such run")
-        async for event in runs[run_id].follow(last_event_id):
-            yield event
+    async def stop():
+        stopped.set()
+        await task
 
-    return app
-
-
-@wrong("05.4", "an unknown run got 500, not 404")
-def knows_every_run(ask):
-    app, runs = FastAPI(), {}
-    found = Depends(lambda run_id: runs[run_id])
-
-    @app.post("/runs")
-    async def post(question: str):
-        return await starts(runs, ask, question)
-
-    @app.get("/runs/{run_id}", response_class=EventSourceResponse)
-    async def get(run=found, last_event_id: int = Header(0)):
-        async for event in run.follow(last_event_id):
-            yield event
-
-    return app
+    task = asyncio.create_task(run())
+    return stop
 
 
-@right("05.4")
-def counts_its_runs(ask):
-    app, runs = FastAPI(), []
+@wrong("05.4", STILL_RAN)
+def does_not_wait(graph, question, show):
+    task = asyncio.create_task(read(graph, question, show))
 
-    def find(number: int):
-        if number >= len(runs):
-            raise HTTPException(404, "no such run")
-        return runs[number]
+    async def stop():
+        task.cancel()
 
-    found = Depends(find)
-
-    @app.post("/runs")
-    async def post(question: str):
-        runs.append(PatientLog(ask(question)))
-        return {"run": len(runs) - 1}
-
-    @app.get("/runs/{number}", response_class=EventSourceResponse)
-    async def get(run=found, last_event_id: int = Header(0)):
-        async for event in run.follow(last_event_id):
-            yield event
-
-    return app
+    return stop
 
 
 @wrong(
     "05.4",
-    "the model was asked 2 times for one run: only POST /runs may start one",
+    "`stop` raised CancelledError: `await task` raises what ended the task",
 )
-def starts_when_it_reads(ask):
-    async def remembers(runs, ask, question):
-        run_id = uuid4().hex
-        runs[run_id] = question
-        return {"run": run_id}
+def awaits_the_task(graph, question, show):
+    task = asyncio.create_task(read(graph, question, show))
 
-    def read(question, seen):
-        return PatientLog(ask(question)).follow(seen)
+    async def stop():
+        task.cancel()
+        await task
 
-    return routes(ask, remembers, read)
+    return stop
 
 
 @wrong(
     "05.4",
-    "nothing was streamed: the model had finished before token 5 came",
+    "`stop` raised RuntimeError: aclose(): asynchronous generator is already "
+    "running",
 )
-def waits_in_the_post(ask):
-    async def waits(runs, ask, question):
-        about = await starts(runs, ask, question)
-        await runs[about["run"]].task
-        return about
+def closes_the_stream(graph, question, show):
+    stream = tokens(graph, question)
 
-    return routes(ask, waits, PatientLog.follow)
+    async def run():
+        text = ""
+        async for message, _ in stream:
+            text += message.text
+            show(text)
+
+    async def stop():
+        await stream.aclose()
+
+    stop.task = asyncio.create_task(run())
+    return stop
 
 
-@wrong("05.4", 'POST /runs got 200 and null, not {"run": "…"}')
-def returns_no_id(ask):
-    async def forgets(runs, ask, question):
-        runs["run"] = PatientLog(ask(question))
+@wrong("05.4", "`show` got the piece ' soup', not all the text so far")
+def shows_pieces(graph, question, show):
+    async def run():
+        async for message, _ in tokens(graph, question):
+            show(message.text)
 
-    return routes(ask, forgets, PatientLog.follow)
+    async def stop():
+        task.cancel()
+        await asyncio.wait([task])
+
+    task = asyncio.create_task(run())
+    return stop
+
+
+@wrong("05.4", "`await stop()` fails: write `async def stop()`")
+def writes_a_plain_stop(graph, question, show):
+    task = asyncio.create_task(read(graph, question, show))
+
+    def stop():
+        task.cancel()
+
+    return stop
 
 
 @wrong(
-    "05.4",
-    "who came back got nothing: the run must not end with its reader",
+    "05.4", "it returned a coroutine, not a function: `start` is a plain `def`"
 )
-def forgets_what_was_read(ask):
-    app, runs = FastAPI(), {}
-
-    def find(run_id: str):
-        if run_id not in runs:
-            raise HTTPException(404, "no such run")
-        return runs.pop(run_id)
-
-    found = Depends(find)
-
-    @app.post("/runs")
-    async def post(question: str):
-        return await starts(runs, ask, question)
-
-    @app.get("/runs/{run_id}", response_class=EventSourceResponse)
-    async def get(run=found, last_event_id: int = Header(0)):
-        async for event in run.follow(last_event_id):
-            yield event
-
-    return app
+async def streams_before_it_returns(graph, question, show):
+    await read(graph, question, show)
 
 
-@wrong("05.4", "a run ends with `token`, not `done`")
-def stops_before_the_end(ask):
-    async def read(run, seen):
-        async for event in run.follow(seen):
-            if event.event == "token":
-                yield event
+@wrong("05.4", "the stop did not cut off the call of the model")
+def reads_in_a_thread(graph, question, show):
+    thread = threading.Thread(
+        target=asyncio.run, args=[read(graph, question, show)], daemon=True
+    )
+    thread.start()
 
-    return routes(ask, starts, read)
+    async def stop():
+        await asyncio.to_thread(thread.join, 0.1)
+
+    return stop
+
+
+@wrong("05.4", "it returned a Task, not a function: `start` is a plain `def`")
+def returns_the_task(graph, question, show):
+    return asyncio.create_task(read(graph, question, show))

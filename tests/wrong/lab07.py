@@ -1,625 +1,566 @@
 """Wrong answers to the check of lesson 07 and to lab 07."""
 
-import asyncio
-from collections import defaultdict
-from contextlib import AsyncExitStack
-from weakref import WeakValueDictionary
+# People do call `time.sleep` in async functions.
+# ruff: noqa: ASYNC251
 
-import aiosqlite
-from langchain.agents import create_agent
-from langchain_core.messages import HumanMessage, RemoveMessage
-from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+import asyncio
+import threading
+import time
+from contextlib import aclosing
+
+import openai
+from fastapi import HTTPException, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
 
 from tests.wrong import right, wrong
 
 
-def ask(text):
-    return {"messages": [("user", text)]}
+def ask(message):
+    return {"messages": [("user", message)]}
 
 
-def on(thread):
-    return {"configurable": {"thread_id": thread}}
-
-
-def tokens(graph, text, config):
-    return graph.astream(ask(text), config, stream_mode="messages")
-
-
-IN_ONE_PIECE = (
-    "no word came while the model still wrote: yield each token as it comes"
-)
-SYNC = (
-    "it called a sync method, and the saver belongs to this event loop: "
-    "await the one with an `a`"
-)
+def tokens(agent, message):
+    return agent.astream(ask(message), stream_mode="messages")
 
 
 # --- 07.0
 
 
-@wrong("07.0", SYNC)
-def reads_the_state_in_sync(graph, thread):
-    return graph.get_state(on(thread)).next
+@wrong(
+    "07.0",
+    "0 of 3 calls were cut off at the model: a run that is cancelled again "
+    "and again cannot clean up",
+)
+async def cancels_again_and_again(runs):
+    while not all(run.done() for run in runs):
+        for run in runs:
+            run.cancel()
+        await asyncio.sleep(0)
 
 
 @wrong(
     "07.0",
-    "it raised AttributeError: 'coroutine' object has no attribute 'next', "
-    "at `return graph.aget_state(on(thread)).next`",
+    "it returned while 3 of 3 runs still ran: `cancel` only asks, so wait "
+    "for their end",
 )
-async def forgets_to_await(graph, thread):
-    return graph.aget_state(on(thread)).next
+def only_asks(runs):
+    for run in runs:
+        run.cancel()
 
 
 @wrong(
     "07.0",
-    "it returned ('fish',) for a thread where ('fish', 'cake') is next",
+    "it raised CancelledError: `await run` raises what ended the run",
 )
-async def names_only_the_first(graph, thread):
-    state = await graph.aget_state(on(thread))
-    return state.next[:1]
-
-
-@wrong("07.0", "it returned a str, not a tuple of names")
-async def returns_one_name(graph, thread):
-    state = await graph.aget_state(on(thread))
-    return state.next[0]
-
-
-@wrong("07.0", "it returned the whole state, not its `next`")
-async def returns_the_state(graph, thread):
-    return await graph.aget_state(on(thread))
+async def awaits_each(runs):
+    for run in runs:
+        run.cancel()
+        await run
 
 
 @wrong(
-    "07.0", "it returned None, not a tuple of names: is a `return` missing?"
+    "07.0",
+    "it raised CancelledError: `await run` raises what ended the run",
 )
-async def prints_it(graph, thread):
-    print((await graph.aget_state(on(thread))).next)
+async def gathers_errors(runs):
+    for run in runs:
+        run.cancel()
+    await asyncio.gather(*runs)
+
+
+@wrong("07.0", "it waits until the runs have ended by themselves")
+async def only_waits(runs):
+    await asyncio.wait(runs)
 
 
 @right("07.0")
-async def asks_the_tasks(graph, thread):
-    state = await graph.aget_state(on(thread))
-    return tuple(task.name for task in state.tasks)
+async def gathers(runs):
+    for run in runs:
+        run.cancel()
+    await asyncio.gather(*runs, return_exceptions=True)
 
 
 # --- 07.1
 
 
-FORGOT = (
-    "after the first restart it answered 'You have not told me your name "
-    "yet.': the file has nothing of the turns before"
+@wrong(
+    "07.1",
+    "guests wait for each other: everybody waits at `for msg, _ in "
+    'agent.stream(ask(message), stream_mode="messages"):`',
 )
-CLOSED = (
-    "the file was closed before the stream had ended: keep it open around "
-    "the whole stream"
-)
-
-
-@wrong("07.1", FORGOT)
-async def forgets_with_each_request(llm, path, thread, text):
-    chat = create_agent(llm, [], checkpointer=InMemorySaver())
-    async for message, _ in tokens(chat, text, on(thread)):
-        yield message.text
-
-
-@wrong("07.1", FORGOT)
-async def opens_a_memory_in_memory(llm, path, thread, text):
-    async with AsyncSqliteSaver.from_conn_string(":memory:") as saver:
-        chat = create_agent(llm, [], checkpointer=saver)
-        async for message, _ in tokens(chat, text, on(thread)):
-            yield message.text
+async def keeps_the_sync_stream(agent, table_of, message, guest):
+    yield f"Table {await asyncio.to_thread(table_of, guest)}: "
+    for msg, _ in agent.stream(ask(message), stream_mode="messages"):
+        yield msg.text
 
 
 @wrong(
     "07.1",
-    "it raised NotImplementedError: The SqliteSaver does not support async "
-    "methods. Consider using AsyncSqliteSaver instead., at `async for "
-    "message, _ in tokens(chat, text, on(thread)):`",
+    "`table_of` ran on the event loop, where everybody waits for it: give it "
+    "to a thread",
 )
-async def takes_the_sync_saver(llm, path, thread, text):
-    with SqliteSaver.from_conn_string(path) as saver:
-        chat = create_agent(llm, [], checkpointer=saver)
-        async for message, _ in tokens(chat, text, on(thread)):
-            yield message.text
+async def keeps_the_sync_library(agent, table_of, message, guest):
+    yield f"Table {table_of(guest)}: "
+    async for msg, _ in tokens(agent, message):
+        yield msg.text
+
+
+NOT_STREAMED = (
+    "nothing was streamed: the model had finished before the first word came"
+)
+
+
+@wrong("07.1", NOT_STREAMED)
+async def invokes(agent, table_of, message, guest):
+    yield f"Table {await asyncio.to_thread(table_of, guest)}: "
+    state = await asyncio.to_thread(agent.invoke, ask(message))
+    yield state["messages"][-1].text
+
+
+@wrong("07.1", NOT_STREAMED)
+async def awaits_the_whole(agent, table_of, message, guest):
+    yield f"Table {await asyncio.to_thread(table_of, guest)}: "
+    state = await agent.ainvoke(ask(message))
+    yield state["messages"][-1].text
 
 
 @wrong(
     "07.1",
-    "it raised TypeError: Invalid checkpointer provided. Expected an "
-    "instance of `BaseCheckpointSaver`, `True`, `False`, or `None`. Received "
-    "_AsyncGeneratorContextManager. Pass a proper saver (e.g., "
-    "InMemorySaver, AsyncPostgresSaver)., at `chat = create_agent(llm, [], "
-    "checkpointer=saver)`",
+    "guests wait for each other: everybody waits at `time.sleep(0.5)`",
 )
-async def does_not_enter_it(llm, path, thread, text):
-    saver = AsyncSqliteSaver.from_conn_string(path)
-    chat = create_agent(llm, [], checkpointer=saver)
-    async for message, _ in tokens(chat, text, on(thread)):
-        yield message.text
+async def takes_a_breath(agent, table_of, message, guest):
+    time.sleep(0.5)
+    yield f"Table {await asyncio.to_thread(table_of, guest)}: "
+    async for msg, _ in tokens(agent, message):
+        yield msg.text
 
 
-@wrong("07.1", CLOSED)
-async def streams_after_the_block(llm, path, thread, text):
-    async with AsyncSqliteSaver.from_conn_string(path) as saver:
-        chat = create_agent(llm, [], checkpointer=saver)
-    async for message, _ in tokens(chat, text, on(thread)):
-        yield message.text
+ONE, FIVE = asyncio.Lock(), asyncio.Semaphore(5)
+THREADS = threading.Lock()
 
 
-@wrong("07.1", CLOSED)
-async def returns_the_stream_out_of_the_block(llm, path, thread, text):
-    async def opened():
-        async with AsyncSqliteSaver.from_conn_string(path) as saver:
-            chat = create_agent(llm, [], checkpointer=saver)
-            return tokens(chat, text, on(thread))
+@wrong("07.1", "at most 1 of 20 guests got to the model at once")
+async def takes_turns(agent, table_of, message, guest):
+    async with ONE:
+        yield f"Table {await asyncio.to_thread(table_of, guest)}: "
+        async for msg, _ in tokens(agent, message):
+            yield msg.text
 
-    async for message, _ in await opened():
-        yield message.text
+
+@wrong("07.1", "at most 5 of 20 guests got to the model at once")
+async def lets_five_in(agent, table_of, message, guest):
+    async with FIVE:
+        yield f"Table {await asyncio.to_thread(table_of, guest)}: "
+        async for msg, _ in tokens(agent, message):
+            yield msg.text
 
 
 @wrong(
-    "07.1",
-    "the file is still open after the turn: a script would never end",
+    "07.1", "guests wait for each other: everybody waits at `with THREADS:`"
 )
-async def never_closes(llm, path, thread, text):
-    connection = aiosqlite.connect(path)
-    connection._thread.daemon = True  # so that the tests end all the same
-    OPEN.append(await connection)
-    chat = create_agent(llm, [], checkpointer=AsyncSqliteSaver(connection))
-    async for message, _ in tokens(chat, text, on(thread)):
-        yield message.text
+async def locks_out_the_loop(agent, table_of, message, guest):
+    with THREADS:
+        yield f"Table {await asyncio.to_thread(table_of, guest)}: "
+        async for msg, _ in tokens(agent, message):
+            yield msg.text
 
 
-OPEN = []
-
-
-@wrong("07.1", "Bob is told what Ada said: use the `thread`")
-async def has_one_thread_for_all(llm, path, thread, text):
-    async with AsyncSqliteSaver.from_conn_string(path) as saver:
-        chat = create_agent(llm, [], checkpointer=saver)
-        async for message, _ in tokens(chat, text, on("1")):
-            yield message.text
-
-
-@wrong("07.1", IN_ONE_PIECE)
-async def waits_for_the_answer(llm, path, thread, text):
-    async with AsyncSqliteSaver.from_conn_string(path) as saver:
-        chat = create_agent(llm, [], checkpointer=saver)
-        state = await chat.ainvoke(ask(text), on(thread))
-        yield state["messages"][-1].text
-
-
-@wrong("07.1", "it returned a coroutine, not an async generator: yield tokens")
-async def returns_the_answer(llm, path, thread, text):
-    async with AsyncSqliteSaver.from_conn_string(path) as saver:
-        chat = create_agent(llm, [], checkpointer=saver)
-        state = await chat.ainvoke(ask(text), on(thread))
-        return state["messages"][-1].text
+@wrong("07.1", "it returned a coroutine, not a generator: `yield` the parts")
+async def returns_the_text(agent, table_of, message, guest):
+    table = await asyncio.to_thread(table_of, guest)
+    state = await agent.ainvoke(ask(message))
+    return f"Table {table}: {state['messages'][-1].text}"
 
 
 @right("07.1")
-async def opens_it_with_a_stack(llm, path, thread, text):
-    async with AsyncExitStack() as stack:
-        opening = AsyncSqliteSaver.from_conn_string(path)
-        saver = await stack.enter_async_context(opening)
-        chat = create_agent(llm, [], checkpointer=saver)
-        async for message, _ in tokens(chat, text, on(thread)):
-            if message.text:
-                yield message.text
+def is_a_plain_generator(agent, table_of, message, guest):
+    yield f"Table {table_of(guest)}: "
+    for msg, _ in agent.stream(ask(message), stream_mode="messages"):
+        yield msg.text
 
 
 @right("07.1")
-async def closes_it_by_hand(llm, path, thread, text):
-    connection = await aiosqlite.connect(path)
-    try:
-        chat = create_agent(llm, [], checkpointer=AsyncSqliteSaver(connection))
-        async for message, _ in tokens(chat, text, on(thread)):
-            yield message.text
-    finally:
-        await connection.close()
+async def uses_the_pool_of_starlette(agent, table_of, message, guest):
+    yield f"Table {await run_in_threadpool(table_of, guest)}: "
+    async for msg, _ in tokens(agent, message):
+        yield msg.text
 
 
 # --- 07.2
 
 
-@wrong("07.2", "the soup was done, and it was cooked and paid for again")
-async def always_begins(graph, thread, text):
-    async for update in graph.astream(ask(text), on(thread)):
-        for node in update:
-            yield node
+LIMIT_200 = (
+    "the model's rate limit got status 200: take the first part before you "
+    "return the response"
+)
 
 
-@wrong("07.2", "a new thread has nothing to go on with: give it the text")
-async def always_goes_on(graph, thread, text):
-    async for update in graph.astream(None, on(thread)):
-        for node in update:
-            yield node
+async def joined(first, parts):
+    yield first
+    async for part in parts:
+        yield part
+
+
+@wrong("07.2", LIMIT_200)
+async def streams_at_once(parts):
+    return StreamingResponse(parts)
+
+
+@wrong("07.2", LIMIT_200)
+async def raises_in_the_stream(parts):
+    async def all_parts():
+        try:
+            async for part in parts:
+                yield part
+        except openai.RateLimitError:
+            raise HTTPException(429) from None
+        except openai.APIError:
+            raise HTTPException(502) from None
+
+    return StreamingResponse(all_parts())
+
+
+@wrong("07.2", LIMIT_200)
+async def says_it_in_the_stream(parts):
+    async def all_parts():
+        try:
+            async for part in parts:
+                yield part
+        except openai.APIError as error:
+            yield f"Sorry: {error}"
+
+    return StreamingResponse(all_parts())
+
+
+@wrong("07.2", "the model's rate limit got status 502, not 429")
+async def asks_for_any_error_first(parts):
+    try:
+        first = await anext(parts)
+    except openai.APIError:
+        raise HTTPException(502) from None
+    except openai.RateLimitError:
+        raise HTTPException(429) from None
+    return StreamingResponse(joined(first, parts))
+
+
+@wrong("07.2", "an error of the model got status 503, not 502")
+async def answers_unavailable(parts):
+    try:
+        first = await anext(parts)
+    except openai.RateLimitError:
+        raise HTTPException(429) from None
+    except openai.APIError:
+        raise HTTPException(503) from None
+    return StreamingResponse(joined(first, parts))
 
 
 @wrong(
     "07.2",
-    "the run was done, so the next one has three nodes, not []",
+    "the model's rate limit got status 500: nothing caught the error",
 )
-async def looks_at_the_values(graph, thread, text):
-    state = await graph.aget_state(on(thread))
-    given = None if state.values else ask(text)
-    async for update in graph.astream(given, on(thread)):
-        for node in update:
-            yield node
+async def catches_nothing(parts):
+    return StreamingResponse(joined(await anext(parts), parts))
 
 
-@wrong("07.2", SYNC)
-async def looks_in_sync(graph, thread, text):
-    state = graph.get_state(on(thread))
-    given = None if state.next else ask(text)
-    async for update in graph.astream(given, on(thread)):
-        for node in update:
-            yield node
+@wrong(
+    "07.2", "an error of the model got status 500: nothing caught the error"
+)
+async def catches_only_the_limit(parts):
+    try:
+        first = await anext(parts)
+    except openai.RateLimitError:
+        raise HTTPException(429) from None
+    return StreamingResponse(joined(first, parts))
 
 
-@wrong("07.2", "the soup was done, and it was cooked and paid for again")
-async def clears_the_table_first(graph, thread, text):
-    state = await graph.aget_state(on(thread))
-    if state.next:
-        await graph.checkpointer.adelete_thread(thread)
-    async for update in graph.astream(ask(text), on(thread)):
-        for node in update:
-            yield node
-
-
-@wrong("07.2", "it returned a dict, not the name of a node")
-async def yields_the_updates(graph, thread, text):
-    state = await graph.aget_state(on(thread))
-    given = None if state.next else ask(text)
-    async for update in graph.astream(given, on(thread)):
-        yield update
+@wrong("07.2", NOT_STREAMED)
+async def collects_all(parts):
+    try:
+        text = "".join([part async for part in parts])
+    except openai.RateLimitError:
+        raise HTTPException(429) from None
+    except openai.APIError:
+        raise HTTPException(502) from None
+    return Response(text)
 
 
 @wrong(
     "07.2",
-    "it returned a coroutine, not an async generator: yield each node's name",
+    "the client got '! I am the practice model. Ask me about async "
+    "streaming.', not 'Hello! I am the practice model. Ask me about async "
+    "streaming.'",
 )
-async def returns_the_nodes(graph, thread, text):
-    state = await graph.aget_state(on(thread))
-    given = None if state.next else ask(text)
-    return [*await graph.ainvoke(given, on(thread))]
+async def loses_the_first(parts):
+    try:
+        await anext(parts)
+    except openai.RateLimitError:
+        raise HTTPException(429) from None
+    except openai.APIError:
+        raise HTTPException(502) from None
+    return StreamingResponse(parts)
 
 
-@wrong("07.2", "it yielded its first node when all were done")
-async def collects_them_first(graph, thread, text):
-    state = await graph.aget_state(on(thread))
-    given = None if state.next else ask(text)
-    stream = graph.astream(given, on(thread))
-    for node in [node async for update in stream for node in update]:
-        yield node
+TOOK_IT_FOR_WHOLE = (
+    "the model broke off after 3 tokens, and the client took it for the "
+    "whole answer"
+)
 
 
-@wrong("07.2", "its first call did not run the graph on the thread")
-async def has_a_thread_of_its_own(graph, thread, text):
-    config = on(f"table {thread}")
-    state = await graph.aget_state(config)
-    given = None if state.next else ask(text)
-    async for update in graph.astream(given, config):
-        for node in update:
-            yield node
+@wrong("07.2", TOOK_IT_FOR_WHOLE)
+async def hides_the_later_error(parts):
+    async def all_parts():
+        yield first
+        try:
+            async for part in parts:
+                yield part
+        except openai.APIError:
+            pass
+
+    try:
+        first = await anext(parts)
+    except openai.RateLimitError:
+        raise HTTPException(429) from None
+    except openai.APIError:
+        raise HTTPException(502) from None
+    return StreamingResponse(all_parts())
 
 
-@right("07.2")
-async def asks_for_the_tasks(graph, thread, text):
-    state = await graph.aget_state(on(thread))
-    given = ask(text) if not state.tasks else None
-    stream = graph.astream(given, on(thread), stream_mode="tasks")
-    async for task in stream:
-        if "result" in task:
-            yield task["name"]
+@wrong("07.2", "it returned an async generator, not a StreamingResponse")
+async def returns_the_parts(parts):
+    return joined(await anext(parts), parts)
 
 
 # --- 07.3
 
 
-LOST = (
-    "of 5 messages and 5 answers on one thread, 2 were kept: each run saved "
-    "what it knew when it began"
-)
+WROTE_ON = "a client left after 3 words, and the model wrote on"
 
 
-@wrong("07.3", LOST)
-def does_not_wait(graph):
-    async def asked(thread, text):
-        state = await graph.ainvoke(ask(text), on(thread))
-        return state["messages"][-1].text
-
-    return asked
+@wrong("07.3", WROTE_ON)
+async def passes_on(stream):
+    async for part in stream:
+        yield part
 
 
-@wrong("07.3", LOST)
-def makes_a_lock_for_each_call(graph):
-    async def asked(thread, text):
-        async with asyncio.Lock():
-            state = await graph.ainvoke(ask(text), on(thread))
-        return state["messages"][-1].text
-
-    return asked
+@wrong("07.3", WROTE_ON)
+async def closes_it(stream):
+    async with aclosing(stream):
+        async for part in stream:
+            yield part
 
 
-@wrong("07.3", LOST)
-def locks_only_the_reading(graph):
-    locks = defaultdict(asyncio.Lock)
+@wrong("07.3", WROTE_ON)
+async def cancels_at_the_end(stream):
+    async def pump():
+        async for part in stream:
+            queue.put_nowait(part)
 
-    async def asked(thread, text):
-        async with locks[thread]:
-            await graph.aget_state(on(thread))
-        state = await graph.ainvoke(ask(text), on(thread))
-        return state["messages"][-1].text
+    queue, run = asyncio.Queue(), asyncio.create_task(pump())
+    run.add_done_callback(queue.put_nowait)
+    while (part := await queue.get()) is not run:
+        yield part
+    await run
+    run.cancel()
 
-    return asked
+
+@wrong("07.3", WROTE_ON)
+async def waits_for_generator_exit(stream):
+    async def pump():
+        async for part in stream:
+            queue.put_nowait(part)
+
+    queue, run = asyncio.Queue(), asyncio.create_task(pump())
+    run.add_done_callback(queue.put_nowait)
+    try:
+        while (part := await queue.get()) is not run:
+            yield part
+        await run
+    except GeneratorExit:
+        run.cancel()
+        raise
+
+
+@wrong("07.3", TOOK_IT_FOR_WHOLE)
+async def hides_the_error(stream):
+    async def pump():
+        async for part in stream:
+            queue.put_nowait(part)
+
+    queue, run = asyncio.Queue(), asyncio.create_task(pump())
+    run.add_done_callback(queue.put_nowait)
+    try:
+        while (part := await queue.get()) is not run:
+            yield part
+    finally:
+        run.cancel()
+
+
+RUNS = []
+
+
+@wrong("07.3", "a client left, and another one, who stayed, lost the answer")
+async def cancels_everybody(stream):
+    async def pump():
+        async for part in stream:
+            queue.put_nowait(part)
+
+    queue, run = asyncio.Queue(), asyncio.create_task(pump())
+    RUNS.append(run)
+    run.add_done_callback(queue.put_nowait)
+    try:
+        while (part := await queue.get()) is not run:
+            yield part
+        await run
+    finally:
+        for run in RUNS:
+            run.cancel()
 
 
 @wrong(
     "07.3",
-    "five threads waited for each other: at most 1 in flight",
+    "a client left before the first token, and the model stopped only after "
+    "it",
 )
-def has_one_lock_for_all(graph):
-    lock = asyncio.Lock()
+async def sets_a_flag(stream):
+    async def pump():
+        async with aclosing(stream):
+            async for part in stream:
+                if left.is_set():
+                    break
+                queue.put_nowait(part)
 
-    async def asked(thread, text):
-        async with lock:
-            state = await graph.ainvoke(ask(text), on(thread))
-        return state["messages"][-1].text
+    left = asyncio.Event()
+    queue, run = asyncio.Queue(), asyncio.create_task(pump())
+    run.add_done_callback(queue.put_nowait)
+    try:
+        while (part := await queue.get()) is not run:
+            yield part
+        await run
+    finally:
+        left.set()
 
-    return asked
+
+@wrong("07.3", "a client got nothing for 8 s")
+async def never_ends(stream):
+    async def pump():
+        async for part in stream:
+            queue.put_nowait(part)
+
+    queue, run = asyncio.Queue(), asyncio.create_task(pump())
+    try:
+        while True:
+            yield await queue.get()
+    finally:
+        run.cancel()
 
 
 @wrong(
     "07.3",
-    "after an error nobody gets in on that thread: release its lock "
-    "whatever happens",
+    "it returned a coroutine, not an async generator: `yield` each part",
 )
-def releases_only_on_success(graph):
-    locks = defaultdict(asyncio.Lock)
-
-    async def asked(thread, text):
-        await locks[thread].acquire()
-        state = await graph.ainvoke(ask(text), on(thread))
-        locks[thread].release()
-        return state["messages"][-1].text
-
-    return asked
+async def returns_a_list(stream):
+    return [part async for part in stream]
 
 
-@wrong(
-    "07.3",
-    "after a cancel nobody gets in on that thread: release its lock "
-    "whatever happens",
-)
-def forgets_the_cancel(graph):
-    locks = defaultdict(asyncio.Lock)
-
-    async def asked(thread, text):
-        await locks[thread].acquire()
+@right("07.3")
+async def queues_the_error(stream):
+    async def pump():
         try:
-            state = await graph.ainvoke(ask(text), on(thread))
-        except Exception:
-            locks[thread].release()
-            raise
-        locks[thread].release()
-        return state["messages"][-1].text
+            async for part in stream:
+                await queue.put(part)
+        except Exception as error:
+            await queue.put(error)
+        await queue.put(None)
 
-    return asked
-
-
-@wrong(
-    "07.3",
-    "it returned None, not the text of the answer: is a `return` missing?",
-)
-def sends_the_others_away(graph):
-    busy = set()
-
-    async def asked(thread, text):
-        if thread in busy:
-            return None
-        busy.add(thread)
-        state = await graph.ainvoke(ask(text), on(thread))
-        busy.discard(thread)
-        return state["messages"][-1].text
-
-    return asked
-
-
-@wrong("07.3", "it swallowed an error of the graph")
-def keeps_errors_to_itself(graph):
-    locks = defaultdict(asyncio.Lock)
-
-    async def asked(thread, text):
-        async with locks[thread]:
-            try:
-                state = await graph.ainvoke(ask(text), on(thread))
-            except Exception as error:
-                return str(error)
-        return state["messages"][-1].text
-
-    return asked
-
-
-@wrong(
-    "07.3",
-    "it returned a coroutine, not a function: `in_turns` is a plain `def`",
-)
-async def is_async_itself(graph):
-    return does_not_wait(graph)
-
-
-@right("07.3")
-def forgets_idle_locks(graph):
-    locks = WeakValueDictionary()
-
-    async def asked(thread, text):
-        lock = locks.setdefault(thread, asyncio.Lock())
-        async with lock:
-            state = await graph.ainvoke(ask(text), on(thread))
-        return state["messages"][-1].text
-
-    return asked
-
-
-@right("07.3")
-def waits_for_the_run_before(graph):
-    last = {}
-
-    async def after(before, thread, text):
-        if before:
-            await asyncio.wait([before])
-        return await graph.ainvoke(ask(text), on(thread))
-
-    async def asked(thread, text):
-        run = after(last.get(thread), thread, text)
-        last[thread] = asyncio.create_task(run)
-        state = await last[thread]
-        return state["messages"][-1].text
-
-    return asked
+    queue = asyncio.Queue(8)
+    run = asyncio.create_task(pump())
+    try:
+        while (part := await queue.get()) is not None:
+            if isinstance(part, Exception):
+                raise part
+            yield part
+    finally:
+        run.cancel()
 
 
 # --- 07.4
 
 
-async def words(stream):
-    async for message, _ in stream:
-        yield message.text
+async def honest(parts):
+    try:
+        first = await anext(parts)
+    except openai.RateLimitError:
+        raise HTTPException(429) from None
+    except openai.APIError:
+        raise HTTPException(502) from None
+    return StreamingResponse(joined(first, parts))
 
 
-def removals(messages, message_id):
-    ids = [message.id for message in messages]
-    gone = ids[ids.index(message_id) :]
-    return [RemoveMessage(id=one) for one in gone]
+async def hung_up(request):
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
-@wrong(
-    "07.4",
-    "the message was added at the end: go back to before the old one",
+async def first_of(answer, request):
+    gone = asyncio.create_task(hung_up(request))
+    await asyncio.wait([answer, gone], return_when="FIRST_COMPLETED")
+    gone.cancel()
+
+
+ONLY_AFTER_IT = (
+    "a client left before the first token, and the model stopped only after it"
 )
-async def just_asks_again(graph, thread, message_id, text):
-    async for word in words(tokens(graph, text, on(thread))):
-        yield word
 
 
-@wrong("07.4", "what came after the old message is still there")
-async def replaces_it_in_its_place(graph, thread, message_id, text):
-    given = {"messages": [HumanMessage(text, id=message_id)]}
-    stream = graph.astream(given, on(thread), stream_mode="messages")
-    async for word in words(stream):
-        yield word
+@wrong("07.4", ONLY_AFTER_IT)
+async def looks_only_while_it_streams(request, stream):
+    return await honest(queues_the_error(stream))
 
 
-@wrong(
-    "07.4",
-    "the old message is still there: go back to the state before it",
-)
-async def goes_back_to_it(graph, thread, message_id, text):
-    states = [s async for s in graph.aget_state_history(on(thread))]
-    for state in states:
-        ids = [message.id for message in state.values["messages"]]
-        if ids and ids[-1] == message_id:
-            break
-    async for word in words(tokens(graph, text, state.config)):
-        yield word
+@wrong("07.4", ONLY_AFTER_IT)
+async def leaves_the_task_alone(request, stream):
+    answer = asyncio.create_task(honest(queues_the_error(stream)))
+    await first_of(answer, request)
+    return await answer if answer.done() else Response()
 
 
-@wrong("07.4", "what came after the old message is still there")
-async def removes_only_the_message(graph, thread, message_id, text):
-    gone = {"messages": [RemoveMessage(id=message_id)]}
-    await graph.aupdate_state(on(thread), gone)
-    async for word in words(tokens(graph, text, on(thread))):
-        yield word
+@wrong("07.4", LIMIT_200)
+async def streams_in_its_own_task(request, stream):
+    return StreamingResponse(queues_the_error(stream))
 
 
-@wrong("07.4", "what came before the old message is gone")
-async def begins_the_thread_anew(graph, thread, message_id, text):
-    await graph.checkpointer.adelete_thread(thread)
-    async for word in words(tokens(graph, text, on(thread))):
-        yield word
+@wrong("07.4", WROTE_ON)
+async def forgets_the_task(request, stream):
+    answer = asyncio.create_task(honest(stream))
+    await first_of(answer, request)
+    if answer.done():
+        return await answer
+    answer.cancel()
+    return Response()
 
 
-@wrong("07.4", "the old version is no longer in the history")
-async def writes_the_thread_anew(graph, thread, message_id, text):
-    state = await graph.aget_state(on(thread))
-    messages = state.values["messages"]
-    ids = [message.id for message in messages]
-    before = messages[: ids.index(message_id)]
-    await graph.checkpointer.adelete_thread(thread)
-    given = {"messages": [*before, ("user", text)]}
-    stream = graph.astream(given, on(thread), stream_mode="messages")
-    async for word in words(stream):
-        yield word
+@wrong("07.4", "a client got nothing for 8 s")
+async def waits_for_the_end_of_the_client(request, stream):
+    answer = asyncio.create_task(honest(queues_the_error(stream)))
+    await hung_up(request)
+    answer.cancel()
+    return Response()
 
 
-@wrong("07.4", "the thread ends as it did before the edit")
-async def copies_to_another_thread(graph, thread, message_id, text):
-    state = await graph.aget_state(on(thread))
-    messages = state.values["messages"]
-    ids = [message.id for message in messages]
-    before = messages[: ids.index(message_id)]
-    given = {"messages": [*before, ("user", text)]}
-    config = on(f"{thread} 2")
-    stream = graph.astream(given, config, stream_mode="messages")
-    async for word in words(stream):
-        yield word
-
-
-@wrong("07.4", SYNC)
-async def updates_in_sync(graph, thread, message_id, text):
-    state = await graph.aget_state(on(thread))
-    gone = removals(state.values["messages"], message_id)
-    graph.update_state(on(thread), {"messages": gone})
-    async for word in words(tokens(graph, text, on(thread))):
-        yield word
-
-
-@wrong("07.4", IN_ONE_PIECE)
-async def waits_for_the_new_answer(graph, thread, message_id, text):
-    async for state in graph.aget_state_history(on(thread)):
-        ids = [message.id for message in state.values["messages"]]
-        if message_id not in ids:
-            break
-    state = await graph.ainvoke(ask(text), state.config)
-    yield state["messages"][-1].text
-
-
-@wrong("07.4", IN_ONE_PIECE)
-async def filters_by_another_node(graph, thread, message_id, text):
-    async for state in graph.aget_state_history(on(thread)):
-        ids = [message.id for message in state.values["messages"]]
-        if message_id not in ids:
-            break
-    async for message, about in tokens(graph, text, state.config):
-        if about["langgraph_node"] == "agent":
-            yield message.text
-
-
-@wrong("07.4", "it returned a coroutine, not an async generator: yield tokens")
-async def returns_the_new_answer(graph, thread, message_id, text):
-    state = await graph.ainvoke(ask(text), on(thread))
-    return state["messages"][-1].text
+@wrong("07.4", "it returned a Task, not a response")
+async def returns_the_task(request, stream):
+    answer = asyncio.create_task(honest(queues_the_error(stream)))
+    await first_of(answer, request)
+    return answer
 
 
 @right("07.4")
-async def removes_what_followed(graph, thread, message_id, text):
-    state = await graph.aget_state(on(thread))
-    gone = removals(state.values["messages"], message_id)
-    given = {"messages": [*gone, ("user", text)]}
-    stream = graph.astream(given, on(thread), stream_mode="messages")
-    async for word in words(stream):
-        yield word
-
-
-@right("07.4")
-async def updates_then_asks(graph, thread, message_id, text):
-    state = await graph.aget_state(on(thread))
-    gone = removals(state.values["messages"], message_id)
-    await graph.aupdate_state(on(thread), {"messages": gone})
-    async for word in words(tokens(graph, text, on(thread))):
-        yield word
+async def looks_every_now_and_then(request, stream):
+    answer = asyncio.create_task(honest(queues_the_error(stream)))
+    while not answer.done():
+        if await request.is_disconnected():
+            answer.cancel()
+            return Response()
+        await asyncio.wait([answer], timeout=0.05)
+    return await answer

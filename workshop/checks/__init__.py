@@ -26,7 +26,7 @@ from typing import Any, TextIO
 
 import openai
 
-from workshop.checks.bench import (
+from workshop.checks.kit import (
     Wrong,
     file_of,
     in_thread,

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx2
 
-from workshop.checks.bench import Kitchen, Wrong, in_thread, line_on, stack_of
+from workshop.checks.kit import Kitchen, Wrong, in_thread, line_on, stack_of
 from workshop.serve import Site, serve
 
 PATIENCE = 8  # seconds that a client waits for the next piece of an answer

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 from langchain_core.messages import AIMessage
@@ -14,14 +14,21 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from workshop.checks.bench import (
+from workshop.checks.kit import (
+    PAUSE,
     Kitchen,
+    ScriptedModel,
     Wrong,
     call,
+    chat_graph,
+    count,
     expect,
     in_script,
     kitchen,
+    must_be_awaited,
     result,
+    start,
+    texts_of,
 )
 
 Answer = Callable[..., Any]
@@ -37,77 +44,57 @@ GUESTS = 20
 
 async def tables_together(answer: Answer) -> str:
     """01.0: serve some tables together, texts in the order of the tables."""
-    async with kitchen(answer, ttft=0.5) as place:
-        return await _all_at_once(answer, place, tables=len(QUESTIONS))
+    for tables in (3, 4):
+        await _together(answer, tables, graph=None, tables=tables)
+    return "three calls together: 3 requests were in flight at once"
 
 
 async def questions_together(answer: Answer) -> str:
     """01.1: answer some questions together, texts in their order."""
-    async with kitchen(answer, ttft=0.5) as place:
-        return await _all_at_once(answer, place, questions=QUESTIONS)
+    await _together(answer, 3, graph=None, questions=QUESTIONS)
+    again = ["The bill?", "The bill?", "Any bread?", "A table?"]
+    await _together(answer, 4, graph=None, questions=again)
+    return "three calls together: 3 requests were in flight at once"
 
 
-async def _all_at_once(answer: Answer, place: Kitchen, **given: Any) -> str:
-    graph, replies = _first_is_last(place)
-    with place.model.meter() as meter:
-        value = await result(answer, graph=graph, **given)
-    texts = _texts(value)
-    place.must_be_used(meter, "graph")
-    many = len(QUESTIONS)
+async def _together(answer: Answer, many: int, **given: Any) -> None:
+    """Hold all calls until the last has come; the first is ready last."""
+    numbers = itertools.count()
+    model = ScriptedModel.watching(
+        answer, lambda asked: [PAUSE, f"{-next(numbers)}: ", asked]
+    )
+    given["graph"] = chat_graph(model)
+    answering = start(result(answer, **given))
+    await model.waits_for(many, answering)
+    at_once = model.peak
+    await model.finish(reversed(model.calls), answering)
+    texts = texts_of(await answering)
+
+    model.must_be_used("graph")
     if len(texts) != many:
-        raise Wrong(f"{len(texts)} texts came back for {many} questions")
-    if lines := [line for line in place.blocking if line]:
         raise Wrong(
-            f"`{lines[0]}` blocks the event loop: at most "
-            f"{meter.peak_in_flight} request was in flight"
+            f"{count(len(texts), 'text')} came back for {many} questions"
         )
-    if meter.requests != many:
-        raise Wrong(f"{many} questions took {meter.requests} requests")
-    if meter.peak_in_flight == 1:
+    model.watch.must_not_block(": nothing else runs meanwhile")
+    if len(model.calls) != many:
         raise Wrong(
-            "the three calls ran one after another: "
-            "at most 1 request was in flight"
+            f"{many} questions took {count(len(model.calls), 'request')}"
         )
-    if meter.peak_in_flight < many:
+    if at_once == 1:
         raise Wrong(
-            f"at most {meter.peak_in_flight} of {many} requests were in "
-            "flight at once"
+            "the calls ran one after another: at most 1 request was in flight"
         )
-    expected = [
-        replies.get(q) for q in given.get("questions", sorted(replies))
-    ]
-    if sorted(texts) == sorted(replies.values()) and texts != expected:
-        raise Wrong("the texts are in another order than the questions")
-    if texts != expected:
+    if at_once < many:
+        raise Wrong(
+            f"at most {at_once} of {many} requests were in flight at once"
+        )
+    replies = ["".join(call.parts[1:]) for call in model.calls]
+    asked = sorted(call.asked for call in model.calls)
+    questions = given.get("questions", asked)
+    if sorted(texts) != sorted(replies) or asked != sorted(questions):
         raise Wrong("the texts are not what the graph replied")
-    return f"three calls together: {many} requests were in flight at once"
-
-
-def _first_is_last(place: Kitchen) -> tuple[CompiledStateGraph, Replies]:
-    """A graph that serves the first question last, if others are waiting."""
-    replies: Replies = {}
-    others = asyncio.Event()
-
-    def reply(state: MessagesState) -> dict[str, Any]:
-        question = state["messages"][-1].text
-        message = place.llm.invoke(question)
-        replies[question] = message.text
-        return {"messages": [message]}
-
-    async def areply(state: MessagesState) -> dict[str, Any]:
-        question = state["messages"][-1].text
-        replies[question] = ""  # it has arrived
-        message = await place.llm.ainvoke(question)
-        replies[question] = message.text
-        if question != min(replies):
-            others.set()
-        else:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(others.wait(), 1)
-            await asyncio.sleep(0.1)
-        return {"messages": [message]}
-
-    return _graph(RunnableLambda(reply, areply)), replies
+    if [text.partition(": ")[2] for text in texts] != questions:
+        raise Wrong("the texts are in another order than the questions")
 
 
 # --- 01.2
@@ -268,13 +255,13 @@ async def one_loop(answer: Answer) -> str:
         value.close()
         raise Wrong("a script cannot await: `main` is a plain `def`")
     lists = expect(value, list, "a list of lists")
-    _must_be_awaited(lists)
+    must_be_awaited(lists)
     if None in lists:
         raise Wrong("a batch came back as None: does `answer_all` return?")
     place.must_be_used(meter, "graph")
     if len(lists) != many or not isinstance(lists[0], list):
         raise Wrong(f"it returned no list of {many} lists")
-    texts = [_texts(entry) for entry in lists]
+    texts = [texts_of(entry) for entry in lists]
     if meter.peak_in_flight == 1:
         raise Wrong(
             "the calls ran one after another: at most 1 request was in flight"
@@ -316,22 +303,6 @@ def _graph(node: Any) -> CompiledStateGraph:
 
 def _ask(question: str) -> dict[str, Any]:
     return {"messages": [("user", question)]}
-
-
-def _texts(value: Any) -> list[str]:
-    texts = expect(value, list, "a list of texts")
-    _must_be_awaited(texts)
-    for text in texts:
-        if not isinstance(text, str):
-            raise Wrong(f"the list holds {type(text).__name__}, not texts")
-    return texts
-
-
-def _must_be_awaited(values: list[Any]) -> None:
-    if any(map(inspect.isawaitable, values)):
-        for coroutine in filter(inspect.iscoroutine, values):
-            coroutine.close()  # or Python warns about each of them
-        raise Wrong("the list holds calls that nobody awaited")
 
 
 JUDGES = {

@@ -3,458 +3,396 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-import itertools
-import json
+import operator
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
-from langchain.agents import create_agent
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import ToolMessage
+from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.prebuilt import create_react_agent
+from langgraph.types import Send
 
-from workshop.checks.bench import Kitchen, Wrong, call, expect, kitchen
-from workshop.model import Meter
+from workshop.checks.bench import Wrong, call, expect, kitchen, result
 
 Answer = Callable[..., Any]
 
-SOUP = "What is the price of the soup?"
-CAKE = "What is the price of the cake?"
-THREE = "What is the price of the soup, the price of the cake and of the tea?"
-PATIENCE = 5  # seconds, for what takes milliseconds
-STALL = 3  # seconds; whoever waits for the end of it has not cancelled
+ORDER = {"messages": [("user", "Table 3 orders the cake")]}
+PERCENT = [25, 50, 75, 100]
+READY = "The cake is ready."
+TOO_HOT = "the pan is too hot"
+EMPTY = "the list is empty: an unknown stream mode yields nothing"
+TWICE = "each node is named twice: `tasks` tells of its start and of its end"
 
 
-def price(dish: str) -> dict[str, Any]:
-    """Look up the price of a dish."""
-    return {"dish": dish, "euros": 9}
+class Dishes(TypedDict):
+    """The state of the graphs that need no model."""
+
+    dishes: Annotated[list[str], operator.add]
+
+
+def _chain(state: type, **nodes: Any) -> CompiledStateGraph:
+    graph = StateGraph(state).add_sequence(list(nodes.items()))
+    return graph.add_edge(START, next(iter(nodes))).compile()
+
+
+async def _cook(state: Dishes) -> dict[str, list[str]]:
+    return {"dishes": ["cake"]}
+
+
+async def _greet(state: Any) -> None:
+    get_stream_writer()("Welcome!")
+
+
+def _names(value: Any, words: str) -> list[str]:
+    names = expect(value, list, f"a list of {words}")
+    for name in names:
+        if not isinstance(name, str):
+            kind = type(name).__name__
+            raise Wrong(f"the list holds {kind}, not {words}")
+    if not names:
+        raise Wrong(EMPTY)
+    return names
 
 
 # --- 03.0
 
 
-async def only_words_of_the_model(answer: Answer) -> str:
-    """03.0: say which chunks users should see, for two kinds of agents."""
-    async with kitchen(answer, ttft=0.05) as place:
-        seen = {
-            # unwrapped, it does not warn that it is deprecated
-            make.__name__: await _shown(answer, inspect.unwrap(make), place)
-            for make in (create_agent, create_react_agent)
-        }
-    counts = " and ".join(f"{seen[name]} of {name}" for name in seen)
-    return f"users see the tokens, {counts}, and no tool output"
+async def nodes_in_order(answer: Answer) -> str:
+    """03.0: name the nodes in the order in which they finished."""
+    ran: list[str] = []
 
+    async def cook(state: Dishes) -> dict[str, list[str]]:
+        ran.append("cook")
+        return {"dishes": ["cake"]}
 
-async def _shown(answer: Answer, make: Answer, place: Kitchen) -> int:
-    """How many tokens of the agent that it makes the answer shows."""
-    name, agent = make.__name__, make(place.llm, [price])
-    tokens, shown = [], []
-    async for message, about in agent.astream(
-        _ask(SOUP), stream_mode="messages"
-    ):
-        if isinstance(message, AIMessageChunk) and message.text:
-            node = about["langgraph_node"]
-            tokens.append(message)
-        value = call(answer, message=message, about=about)
-        if value is None or asyncio.iscoroutine(value):
-            expect(value, bool, "True or False")
-        if value:
-            shown.append(message)
-    if not shown:
+    async def taste(state: Dishes) -> None:
+        ran.append("taste")
+
+    def again(state: Dishes) -> str:
+        return "cook" if len(state["dishes"]) < 2 else "__end__"
+
+    graph = StateGraph(Dishes).add_node(cook).add_node(taste)
+    graph = graph.add_edge(START, "cook").add_edge("cook", "taste")
+    graph = graph.add_conditional_edges("taste", again, ["cook", "__end__"])
+    value = await result(answer, graph=graph.compile(), order={"dishes": []})
+    names = _names(value, "names of nodes")
+    if not ran:
+        raise Wrong("the graph never ran")
+    if names == ran:
+        return f"{len(ran)} nodes in the order in which they finished"
+    if "dishes" in names:
         raise Wrong(
-            f"users of {name} see nothing: its model runs in the node `{node}`"
+            "`dishes` is a key of the state, not a node: `values` yields "
+            "the state"
         )
-    if any(message.type == "tool" for message in shown):
-        raise Wrong(f"users of {name} see what the tool returned")
-    if empty := sum(not message.text for message in shown):
-        raise Wrong(f"{empty} chunks without text pass")
-    if len(shown) < len(tokens):
-        raise Wrong(
-            f"users of {name} see {len(shown)} of {len(tokens)} tokens"
-        )
-    return len(shown)
+    if names == [name for name in ran for _ in range(2)]:
+        raise Wrong(TWICE)
+    if len(names) == len(set(names)):
+        raise Wrong("`cook` ran twice and is named once")
+    raise Wrong(f"it says {', '.join(names)}, but {', '.join(ran)} ran")
 
 
 # --- 03.1
 
 
-async def only_the_final_answer(answer: Answer) -> str:
-    """03.1: stream the tokens of one agent of two."""
-    async with kitchen(answer, ttft=0.1, per_token=0.03) as place:
-        graph, said = _team(place)
-        pieces: list[str] = []
-        sent_at_first = 0
+class Bar:
+    """Stands in for a progress bar and keeps what it showed."""
+
+    def __init__(self) -> None:
+        self.shown: list[Any] = []
+
+    @property
+    def value(self) -> Any:
+        return self.shown[-1] if self.shown else 0
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self.shown.append(value)
+
+
+async def _seen(condition: Callable[[], bool]) -> bool:
+    """Whether the reader of a stream makes it true, given 100 turns."""
+    for _ in range(100):
+        if condition():
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+async def bar_follows(answer: Answer) -> str:
+    """03.1: move a bar while the cake bakes; return the reply's text."""
+    bar, runs, replies = Bar(), [], []
+    in_time = True
+
+    async def bake(state: MessagesState) -> None:
+        nonlocal in_time
+        runs.append("bake")
+        for percent in PERCENT:
+            get_stream_writer()({"dish": "cake", "percent": percent})
+            in_time = in_time and await _seen(lambda p=percent: bar.value == p)
+
+    async with kitchen(answer, ttft=0.05) as place:
+
+        async def reply(state: MessagesState) -> dict[str, Any]:
+            replies.append(await place.llm.ainvoke(state["messages"]))
+            return {"messages": [replies[-1]]}
+
+        graph = _chain(MessagesState, greet=_greet, bake=bake, reply=reply)
         with place.model.meter() as meter:
-            stream = call(answer, graph=graph, question=SOUP)
-            async for piece in _generated(stream, "yield each token"):
-                if not isinstance(piece, str):
-                    kind = type(piece).__name__
-                    raise Wrong(f"it yielded {kind}, not a text")
-                sent_at_first = sent_at_first or meter.read().tokens_sent
-                pieces.append(piece)
+            value = await result(answer, graph=graph, order=ORDER, bar=bar)
     place.must_be_used(meter, "graph")
-    text = "".join(pieces)
-    if not text:
+    if len(runs) > 1:
         raise Wrong(
-            "it yielded no text: agents in a graph stream only with "
-            "`subgraphs=True`, and their nodes are called `model`"
+            f"the graph ran {len(runs)} times: one run can stream two modes"
         )
-    if "{" in text:
-        raise Wrong("guests read what a tool returned")
-    if said.get("cook", "{") in text:
-        raise Wrong("guests read the words of the cook")
-    if text != said.get("waiter"):
-        raise Wrong(f"guests read {text!r}, not the answer of the waiter")
-    if len(pieces) == 1:
+    if not bar.shown:
+        raise Wrong("`bar.value` was never set")
+    if "Welcome!" in bar.shown:
         raise Wrong(
-            "the answer came in 1 piece: agents in a graph stream only with "
-            "`subgraphs=True`"
+            "the bar got 'Welcome!': other nodes write to `custom` as well"
         )
-    if "" in pieces:
-        raise Wrong(f"{pieces.count('')} pieces have no text")
-    if sent_at_first >= meter.tokens_sent:
+    if set(PERCENT) <= set(bar.shown) and not in_time:
         raise Wrong(
-            "nothing was streamed: the model had finished before the first "
-            "piece came"
+            "the bar stood still while the cake baked: `bar.value` was set "
+            "only afterwards"
         )
-    return f"only the waiter: {len(pieces)} pieces, the first one early"
-
-
-def _team(place: Kitchen) -> tuple[CompiledStateGraph, dict[str, str]]:
-    """The graph of the lab, and what its agents said, by name."""
-    said: dict[str, str] = {}
-    cook = create_agent(place.llm, [price], name="cook")
-    waiter = create_agent(place.llm, [price], name="waiter")
-
-    async def serve(state: MessagesState) -> Any:
-        said["cook"] = state["messages"][-1].text
-        served = await waiter.ainvoke(_ask(CAKE))
-        said["waiter"] = served["messages"][-1].text
-        return served
-
-    graph = StateGraph(MessagesState).add_node(cook).add_node(serve)
-    graph = graph.add_edge(START, "cook").add_edge("cook", "serve")
-    return graph.compile(), said
+    if bar.shown != PERCENT:
+        raise Wrong(f"the bar showed {bar.shown}, the oven said {PERCENT}")
+    if expect(value, str, "the text of the reply") != replies[0].text:
+        raise Wrong("it did not return the text of the last message")
+    return f"the bar showed {PERCENT} while the cake baked, in one run"
 
 
 # --- 03.2
 
 
-async def keeps_what_came(answer: Answer) -> str:
-    """03.2: end an answer in time and return the part that has come."""
+async def modes_merged(answer: Answer) -> str:
+    """03.2: merge three modes into one stream of typed events."""
+    events: list[Any] = []
+    runs: list[str] = []
+    said: list[str] = []
+    in_time = True
+
+    async def bake(state: MessagesState) -> dict[str, Any]:
+        nonlocal in_time
+        runs.append("bake")
+        for percent in PERCENT:
+            get_stream_writer()({"dish": "cake", "percent": percent})
+            in_time = in_time and await _seen(
+                lambda p=percent: (
+                    bool(events) and getattr(events[-1], "percent", 0) == p
+                )
+            )
+        return {"messages": [ToolMessage(READY, tool_call_id="call_1")]}
+
     async with kitchen(answer, ttft=0.05) as place:
-        graph = _one_node(place)
-        whole = (await place.llm.ainvoke(SOUP)).text
-        given = {"graph": graph, "question": SOUP}
-        await _in_time(answer, whole, given)
-        place.model.pace(ttft=0.1, per_token=0.2)
+
+        async def wait(state: MessagesState) -> dict[str, Any]:
+            message = await place.llm.ainvoke("Table 3 orders the cake")
+            said.append(message.text)
+            return {"messages": [message]}
+
+        graph = _chain(
+            MessagesState, greet=_greet, wait=wait, bake=bake, serve=wait
+        )
         with place.model.meter() as meter:
-            await _too_late(answer, whole, given)
-            await _idle(meter)
-        place.must_be_used(meter, "graph")
-        if meter.cut_off < meter.requests:
-            raise Wrong(
-                "it returned, but the model wrote on to the end: the stream "
-                "was not cancelled"
+            stream = expect(
+                call(answer, graph=graph, order=ORDER),
+                AsyncIterator,
+                "an async generator: `yield` each event",
             )
-        place.model.pace(ttft=0.1, per_token=0.01)
-        kept = await _stalled(answer, place, whole, given)
-        place.model.pace(ttft=1)
-        await _cancelled(answer, given)
-    return f"kept {kept} tokens of a stalled answer, and the call was cut off"
-
-
-async def _in_time(answer: Answer, whole: str, given: dict[str, Any]) -> None:
-    value = call(answer, **given, seconds=PATIENCE)
-    text = expect(await _awaited(value), str, "the text")
-    if text != whole:
+            async for event in stream:
+                events.append(event)
+    place.must_be_used(meter, "graph")
+    if len(runs) > 1:
         raise Wrong(
-            f"with enough time it returned {text!r}, not the whole answer"
+            f"the graph ran {len(runs)} times: one run can stream three modes"
         )
+    story = _story(events)
+    if not in_time and f"Progress {PERCENT[0]}" in story:
+        raise Wrong(
+            "the first Progress came when the cake was ready: collecting is "
+            "not streaming"
+        )
+    for kind in "Token", "Progress", "Step":
+        if not any(part.startswith(kind) for part in story):
+            raise Wrong(f"no {kind} came")
+    baked = [f"Progress {percent}" for percent in PERCENT]
+    tokens = [f"Token {text}" for text in said]
+    expected = ["Step greet", tokens[0], "Step wait", *baked, "Step bake"]
+    expected += [tokens[1], "Step serve"]
+    for got, right in zip([*story, "the end"], expected, strict=False):
+        if got != right:
+            raise Wrong(f"where `{right}` belongs came `{got}`")
+    return f"{len(events)} typed events of three modes, in order, in one run"
 
 
-async def _too_late(answer: Answer, whole: str, given: dict[str, Any]) -> None:
-    for seconds in (1.2, 2):  # the second is for a very busy machine
-        try:
-            text = await answer(*given.values(), seconds)
-        except TimeoutError:
+def _story(events: list[Any]) -> list[str]:
+    """What the events say, with the tokens in a row joined."""
+    story: list[str] = []
+    for event in events:
+        kind = type(event).__name__
+        field = {"Token": "text", "Progress": "percent", "Step": "node"}
+        if kind not in field:
+            raise Wrong(f"it yielded {kind}, not Token, Progress or Step")
+        value = getattr(event, field[kind], None)
+        if kind != "Progress" and not isinstance(value, str):
+            found = type(value).__name__
+            raise Wrong(f"`{kind}.{field[kind]}` is {found}, not str")
+        if value == "":
+            raise Wrong("a Token is empty: keep the pieces that have text")
+        if value == READY:
             raise Wrong(
-                "the TimeoutError came out, and the text was lost: catch it "
-                "around the `async with`"
-            ) from None
-        if text == whole:
-            raise Wrong(
-                "the whole answer came: the limit is for all of it, not for "
-                "each token"
+                f"`{READY}` is the result of a tool, not a token of the model"
             )
-        if text and whole.startswith(text):
-            return
-    raise Wrong("what had come within the limit was lost")
-
-
-async def _stalled(
-    answer: Answer, place: Kitchen, whole: str, given: dict[str, Any]
-) -> int:
-    """Let the model stall after three tokens; return how many were kept."""
-    place.model.fault("stall", after_tokens=3)
-    try:
-        text = await asyncio.wait_for(answer(*given.values(), 1.5), PATIENCE)
-    except TimeoutError:
-        raise Wrong(
-            "it waits as long as a stalled model does: the clock is read "
-            "only when a token comes"
-        ) from None
-    start = [c.text async for c in place.llm.astream(SOUP) if c.text][:3]
-    if text != "".join(start):
-        raise Wrong(f"of a stalled answer it kept {text!r}, not {start}")
-    return len(start)
-
-
-async def _cancelled(answer: Answer, given: dict[str, Any]) -> None:
-    """Cancel the answer from outside, as a Stop button does."""
-    task = asyncio.create_task(answer(*given.values(), PATIENCE))
-    await asyncio.sleep(0.1)
-    task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled():
-        raise Wrong(
-            "it swallowed the cancel of somebody else: catch `TimeoutError`, "
-            "not `CancelledError`"
-        )
+        if kind == "Token" and story and story[-1].startswith(kind):
+            story[-1] += value
+        else:
+            story.append(f"{kind} {value}")
+    return story
 
 
 # --- 03.3
 
 
-async def each_call_early(answer: Answer) -> str:
-    """03.3: read parallel tool calls from chunks, each when complete."""
-    async with kitchen(answer, ttft=0.05, per_token=0.002) as place:
-        tools = place.llm.bind_tools([price])
-        several, one = await _record(tools, THREE), await _record(tools, SOUP)
-        none = await _record(place.llm, SOUP)
-    found = await _calls(answer, several)
-    _must_be_early(found, several)
-    for chunks in (one, none):
-        await _calls(answer, chunks)
-    return (
-        f"{len(found)} parallel calls, the first one after {found[0][0]} of "
-        f"{len(several)} chunks"
-    )
+async def paths_of_any_graph(answer: Answer) -> str:
+    """03.3: name the nodes with their path, whatever the graph's depth."""
+    inner = _chain(Dishes, cook=_cook, taste=_greet)
+    nested = _chain(Dishes, greet=_greet, kitchen=inner)
+    flat = _chain(Dishes, greet=_greet, cook=_cook)
+    deep = _chain(Dishes, floor=_chain(Dishes, kitchen=inner, pay=_greet))
+    inside = ["kitchen/cook", "kitchen/taste", "kitchen"]
+    graphs = [
+        (nested, ["greet", *inside]),
+        (flat, ["greet", "cook"]),
+        (deep, [*(f"floor/{i}" for i in inside), "floor/pay", "floor"]),
+    ]
+    for graph, expected in graphs:
+        value = await result(answer, graph=graph, order={"dishes": []})
+        _compare(_names(value, "paths"), expected)
+    return "right paths in 3 graphs: flat, nested, and nested twice"
 
 
-async def _record(llm: Any, question: str) -> list[AIMessageChunk]:
-    return [chunk async for chunk in llm.astream(question)]
-
-
-async def _calls(
-    answer: Answer, chunks: list[AIMessageChunk]
-) -> list[tuple[int, Any]]:
-    """The calls that it yields, each with how many chunks it had read."""
-    read = 0
-
-    async def stream() -> AsyncIterator[AIMessageChunk]:
-        nonlocal read
-        for chunk in chunks:
-            read += 1
-            yield chunk
-
-    found = []
-    value = call(answer, chunks=stream())
-    try:
-        async for item in _generated(value, "yield each call"):
-            found.append((read, item))
-    except json.JSONDecodeError as error:
+def _compare(paths: list[str], expected: list[str]) -> None:
+    if paths == expected:
+        return
+    if any(":" in path for path in paths):
         raise Wrong(
-            "arguments of several calls were joined: keep them apart by "
-            "`index`"
-            if error.msg == "Extra data"
-            else "a piece of arguments is no JSON yet: join the pieces first"
-        ) from None
-    _must_be_right([item for _, item in found], chunks)
-    return found
-
-
-def _expected(chunks: list[AIMessageChunk]) -> list[tuple[str, Any]]:
-    whole = sum(chunks[1:], chunks[0])
-    return [(c["name"], c["args"]) for c in whole.tool_calls]
-
-
-def _must_be_right(found: list[Any], chunks: list[AIMessageChunk]) -> None:
-    expected = _expected(chunks)
-    for item in found:
-        if not isinstance(item, tuple) or len(item) != 2:
-            kind = type(item).__name__
-            raise Wrong(f"it yielded a {kind}, not (name, args)")
-        name, args = item
-        if not name:
-            raise Wrong(
-                "a call without a name: later pieces carry only an `index`"
-            )
-        if isinstance(args, str):
-            raise Wrong("the arguments are a text: make a dict of the JSON")
-    if expected and found == expected[:-1]:
-        raise Wrong(
-            "the last call never came: nothing begins after it, so it is "
-            "complete at the end"
+            "a path holds a generated id: keep what stands before the `:`"
         )
-    if any(item not in expected for item in found):
-        item = next(item for item in found if item not in expected)
-        raise Wrong(f"{item} came, with arguments that are not complete")
-    if found != expected:
-        raise Wrong(f"{len(found)} calls came, not {len(expected)}")
-
-
-def _must_be_early(
-    found: list[tuple[int, Any]], chunks: list[AIMessageChunk]
-) -> None:
-    second = 1 + next(
-        number
-        for number, chunk in enumerate(chunks)
-        if any(piece["index"] == 1 for piece in chunk.tool_call_chunks)
-    )
-    if found[0][0] > second:
-        raise Wrong(
-            f"the first call was complete at chunk {second}, but came after "
-            f"chunk {found[0][0]} of {len(chunks)}"
-        )
+    if len(paths) == 2 * len(expected):
+        raise Wrong(TWICE)
+    if "kitchen" in paths and "kitchen/cook" in expected:
+        if not any("cook" in path for path in paths):
+            raise Wrong("the nodes inside `kitchen` are missing")
+        if "cook" in paths:
+            raise Wrong("`cook` ran inside `kitchen`: its path is missing")
+    for path, right in zip([*paths, "the end"], expected, strict=False):
+        if path != right:
+            raise Wrong(f"where `{right}` belongs it says `{path}`")
+    raise Wrong(f"it says {len(paths)} nodes, but {len(expected)} ran")
 
 
 # --- 03.4
 
 
-async def stop_leaves_nothing(answer: Answer) -> str:
-    """03.4: stream in a task; return a stop that ends all of it."""
-    async with kitchen(answer, ttft=0.1, per_token=0.1) as place:
-        graph = _one_node(place)
-        with place.model.meter() as meter:
-            place.model.fault("stall", after_tokens=2, seconds=STALL)
-            await _stop_while(answer, graph, meter)
-            await _stop_while(answer, graph, meter)
-        place.must_be_used(meter, "graph")
-        cut_off = meter.cut_off
-        await _stop_while(answer, graph, meter, tokens=0)
-        place.model.pace(ttft=0.05, per_token=0.002)
-        await _stop_after_the_end(answer, graph)
-    return f"nothing runs after a stop: {cut_off} of 2 calls were cut off"
+async def flight_recorder(answer: Answer) -> str:
+    """03.4: report what every task came to, also when the run fails."""
+    runs = 0
+
+    async def cook(state: dict[str, str]) -> dict[str, list[str]]:
+        if state["dish"] == "cake":
+            await asyncio.Event().wait()  # until the fish burns
+        if state["dish"] == "fish":
+            await asyncio.sleep(0.1)
+            raise ValueError(TOO_HOT)
+        return {"dishes": [state["dish"]]}
+
+    def take(state: Dishes) -> None:
+        nonlocal runs
+        runs += 1
+
+    def send(state: Dishes) -> list[Send]:
+        dishes = state["dishes"]
+        return [Send("cook", {"dish": dish}) for dish in dishes]
+
+    graph = StateGraph(Dishes).add_node(take).add_node("cook", cook)
+    graph = graph.add_edge(START, "take")
+    graph = graph.add_conditional_edges("take", send, ["cook"]).compile()
+    expected = [
+        ("take", "done"),
+        ("cook", "done"),
+        ("cook", f"failed: {TOO_HOT}"),
+        ("cook", "cut off"),
+    ]
+    try:
+        order = {"dishes": ["soup", "fish", "cake"]}
+        value = await result(answer, graph=graph, order=order)
+    except ValueError as error:
+        if str(error) != TOO_HOT:
+            raise
+        raise Wrong(
+            "the ValueError of the node came through, and the report is lost"
+        ) from error
+    report = _report(value)
+    if not runs:
+        raise Wrong("the graph never ran")
+    _compare_reports(report, expected)
+    healthy = {"dishes": ["soup", "soup"]}
+    report = _report(await result(answer, graph=graph, order=healthy))
+    if report != [expected[0], expected[1], expected[1]]:
+        raise Wrong("a run without an error is reported wrongly")
+    return "4 tasks reported: 2 done, 1 failed, 1 cut off"
 
 
-async def _stop_while(
-    answer: Answer, graph: CompiledStateGraph, meter: Meter, tokens: int = 2
+def _report(value: Any) -> list[tuple[str, str]]:
+    report = expect(value, list, "a list of pairs")
+    for entry in report:
+        if not (isinstance(entry, tuple | list) and len(entry) == 2):
+            found = type(entry).__name__
+            raise Wrong(f"the list holds {found}, not (name, outcome)")
+    return [(str(name), str(outcome)) for name, outcome in report]
+
+
+def _compare_reports(
+    report: list[tuple[str, str]], expected: list[tuple[str, str]]
 ) -> None:
-    """Stop once that many tokens were shown; see what is left."""
-    before = asyncio.all_tasks()
-    shown: list[str] = []
-    stop = _started(answer, graph, shown)
-    await _until(lambda: len({*shown} - {""}) >= tokens)
-    seen = [text for text in dict.fromkeys(shown) if text]
-    if len(seen) < tokens:
-        raise Wrong("`show` got nothing while the model wrote")
-    if any(not b.startswith(a) for a, b in itertools.pairwise(seen)):
+    names = [name for name, _ in report]
+    outcomes = [outcome for _, outcome in report]
+    done = outcomes.count("done")
+    if len(report) > len(expected):
         raise Wrong(
-            f"`show` got the piece {seen[1]!r}, not all the text so far"
+            f"{len(report)} entries for {len(expected)} tasks: the start and "
+            "the end of a task share one `id`"
         )
-    await _stopped(stop)
-    if any(not task.done() for task in asyncio.all_tasks() - before):
+    if len(report) == 2 and done == 2:
         raise Wrong(
-            "`stop` returned while its task still ran: cancel it, then wait "
-            "for its end"
+            "only tasks that ended well are there: `updates` tells of no "
+            "others"
         )
-    count = len(shown)
-    await _idle(meter)
-    if tokens and meter.cut_off < meter.requests:
-        raise Wrong("the stop did not cut off the call of the model")
-    if len(shown) > count:
-        raise Wrong("`show` was called after the stop")
-
-
-async def _stop_after_the_end(
-    answer: Answer, graph: CompiledStateGraph
-) -> None:
-    before = asyncio.all_tasks()
-    shown: list[str] = []
-    stop = _started(answer, graph, shown)
-    await _until(lambda: not asyncio.all_tasks() - before)
-    for _ in range(2):
-        await _stopped(stop)
-
-
-def _started(
-    answer: Answer, graph: CompiledStateGraph, shown: list[str]
-) -> Callable[[], Any]:
-    def show(text: str) -> None:
-        shown.append(expect(text, str, "a text for `show`"))
-
-    stop = call(answer, graph=graph, question=SOUP, show=show)
-    return expect(stop, Callable, "a function: `start` is a plain `def`")
-
-
-async def _stopped(stop: Callable[[], Any]) -> None:
-    """Await the stop; say what is wrong with it."""
-    ending = stop()
-    if not asyncio.iscoroutine(ending) and not asyncio.isfuture(ending):
-        raise Wrong("`await stop()` fails: write `async def stop()`")
-    stopping = asyncio.ensure_future(ending)
-    await asyncio.wait([stopping], timeout=STALL - 1)
-    if not stopping.done():
+    if names.count("cook") == 1:
         raise Wrong(
-            "`stop` waits for the next token, and a stalled model sends none: "
-            "cancel the task"
+            "three tasks were named `cook` and one is left: tell them apart "
+            "by `id`"
         )
-    if stopping.cancelled():
+    if done == 3:
+        raise Wrong("the task that failed is reported as done: see `error`")
+    if "cut off" not in outcomes:
         raise Wrong(
-            "`stop` raised CancelledError: `await task` raises what ended "
-            "the task"
+            "the task that never ended is missing or not called `cut off`"
         )
-    if error := stopping.exception():
-        raise Wrong(f"`stop` raised {type(error).__name__}: {error}")
-
-
-# --- shared
-
-
-def _ask(question: str) -> dict[str, Any]:
-    return {"messages": [("user", question)]}
-
-
-def _one_node(place: Kitchen) -> CompiledStateGraph:
-    # With a timeout per chunk, Python 3.11 can lose a cancel (gh-86296).
-    llm = place.llm.model_copy(update={"stream_chunk_timeout": None})
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        return {"messages": await llm.ainvoke(state["messages"])}
-
-    graph = StateGraph(MessagesState).add_node(reply)
-    return graph.add_edge(START, "reply").compile()
-
-
-def _generated(value: Any, advice: str) -> AsyncIterator[Any]:
-    words = f"an async generator: {advice}"
-    return expect(value, AsyncIterator, words)
-
-
-async def _awaited(value: Any) -> Any:
-    return await value if asyncio.iscoroutine(value) else value
-
-
-async def _idle(meter: Meter) -> None:
-    """Wait until the model has no call in flight."""
-    await _until(lambda: not meter.read().in_flight)
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    """Wait until it is true, but no longer than PATIENCE."""
-    for _ in range(PATIENCE * 50):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
+    if report != expected:
+        for got, right in zip(report, expected, strict=False):
+            if got != right:
+                raise Wrong(f"where {right} belongs it says {got}")
+        raise Wrong(f"it reports {len(report)} of {len(expected)} tasks")
 
 
 JUDGES = {
-    "03.0": only_words_of_the_model,
-    "03.1": only_the_final_answer,
-    "03.2": keeps_what_came,
-    "03.3": each_call_early,
-    "03.4": stop_leaves_nothing,
+    "03.0": nodes_in_order,
+    "03.1": bar_follows,
+    "03.2": modes_merged,
+    "03.3": paths_of_any_graph,
+    "03.4": flight_recorder,
 }

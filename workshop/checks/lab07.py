@@ -3,472 +3,410 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterator,
-)
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
 from langchain.agents import create_agent
-from langchain_core.messages import BaseMessage
-from langchain_openai import ChatOpenAI
-from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-from langgraph.errors import EmptyInputError
-from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import StateSnapshot
 
-from workshop.checks.bench import (
-    Kitchen,
-    Wrong,
-    call,
-    expect,
-    kitchen,
-    result,
-)
+from workshop.checks.bench import Kitchen, Wrong, call, expect, kitchen, result
+from workshop.checks.http import Reply, Served, served
+from workshop.model import Meter
 
 Answer = Callable[..., Any]
 
-DISHES = ["soup", "fish", "cake"]
-IS_ADA = "My name is Ada"
-WHO = "What is my name?"
-ADA = "Your name is Ada."
-BREAK = "Break"
-USED_WHEN_CLOSED = "no active connection", "threads can only be started once"
+HELLO = "Hello"
+STORY = "Tell me a story in 60 words"
+GRACE = {"message": HELLO, "guest": "Grace"}
+GUESTS = 20
+TABLE = 7
 PATIENCE = 5  # seconds, for what takes milliseconds
+LATE = 3  # seconds until the first token, where that has to be long
+SOME = 5  # tokens that may be on their way when a client leaves
+MANY = 20  # tokens; more than those who stay still get
 
 
 # --- 07.0
 
 
-async def names_what_is_left(answer: Answer) -> str:
-    """07.0: say with which nodes a stopped run would go on."""
+async def each_run_is_cancelled_once(answer: Answer) -> str:
+    """07.0: end the tasks of several runs, and wait for their end."""
+    async with kitchen(answer, ttft=0.1, per_token=0.1) as place:
+        agent = _agent(place)
+        meter = place.model.meter()
+        runs = {asyncio.create_task(_read(agent, STORY)) for _ in range(3)}
+        await _until(lambda: meter.read().tokens_sent >= 9)
+        ended = asyncio.create_task(asyncio.sleep(0))
+        await ended
+        stopping = asyncio.ensure_future(result(answer, runs={*runs, ended}))
+        await asyncio.wait([stopping], timeout=PATIENCE)
+        still = sum(not run.done() for run in runs)
+        if not stopping.done():
+            raise Wrong("it waits until the runs have ended by themselves")
+        if stopping.cancelled():
+            raise Wrong(
+                "it raised CancelledError: `await run` raises what ended the "
+                "run"
+            )
+        stopping.result()
+        left = meter.read().tokens_sent
+        if still:
+            raise Wrong(
+                f"it returned while {still} of 3 runs still ran: `cancel` "
+                "only asks, so wait for their end"
+            )
+        await _until(
+            lambda: (
+                not meter.read().in_flight
+                or meter.tokens_sent > left + 3 * SOME
+            )
+        )
+    if meter.cut_off < 3:
+        raise Wrong(
+            f"{meter.cut_off} of 3 calls were cut off at the model: a run "
+            "that is cancelled again and again cannot clean up"
+        )
+    return "3 of 3 calls were cut off, and all runs had ended"
 
-    async def cook(state: MessagesState) -> dict[str, Any]:
-        return {"messages": ("ai", "served")}
 
-    menu = StateGraph(MessagesState)
-    for dish in DISHES:
-        menu.add_node(dish, cook)
-    menu.add_edge(START, "soup").add_edge("soup", "fish")
-    menu.add_edge("soup", "cake")
-    async with _memory() as saver:
-        graph = menu.compile(checkpointer=saver)
-        await graph.ainvoke(_ask("Soup"), _on("cut"), interrupt_after=["soup"])
-        await graph.ainvoke(_ask("Soup"), _on("done"))
-        for thread in "cut", "done", "new":
-            right = (await graph.aget_state(_on(thread))).next
-            with _saver_mistakes_named():
-                value = await result(answer, graph=graph, thread=thread)
-            if isinstance(value, StateSnapshot):
-                raise Wrong("it returned the whole state, not its `next`")
-            names = expect(value, tuple, "a tuple of names")
-            if names != right:
-                raise Wrong(
-                    f"it returned {names!r} for a thread where {right!r} "
-                    "is next"
-                )
-    return "it names 2 nodes of a run that was stopped, and 0 of others"
+async def _read(agent: CompiledStateGraph, message: str) -> None:
+    async for _ in agent.astream(_ask(message), stream_mode="messages"):
+        pass
 
 
 # --- 07.1
 
 
-async def survives_restarts(answer: Answer) -> str:
-    """07.1: stream a turn of a chat whose memory is a file."""
-    with TemporaryDirectory() as folder:
-        path = f"{folder}/chat.db"
-        async with kitchen(answer, ttft=0.01, per_token=0.001) as place:
-            llm = _patient(place)
+async def nobody_waits_for_anybody(answer: Answer) -> str:
+    """07.1: greet guests in a stream, without a call that blocks."""
+    threads: set[int] = set()
 
-            async def turn(thread: str, text: str) -> str:
-                given = {"llm": llm, "path": path, "thread": thread}
-                said = await _all(_tokens(answer, **given, text=text))
-                _must_be_closed(path)
-                return "".join(said)
+    def table_of(guest: str) -> int:
+        threads.add(threading.get_ident())
+        time.sleep(0.05)
+        return TABLE
 
-            given = {"llm": llm, "path": f"{folder}/x.db", "thread": "x"}
-            await _must_stream(answer, place, **given, text=WHO)
-            await turn("ada", IS_ADA)
-            for restart in "first", "second":
-                said = await turn("ada", WHO)
-                if said != ADA:
-                    raise Wrong(
-                        f"after the {restart} restart it answered {said!r}: "
-                        "the file has nothing of the turns before"
-                    )
-            if await turn("bob", WHO) == ADA:
-                raise Wrong("Bob is told what Ada said: use the `thread`")
-            async with AsyncSqliteSaver.from_conn_string(path) as saver:
-                graph = create_agent(place.llm, [], checkpointer=saver)
-                count = len(await _kept(graph, "ada"))
-    if count != 6:
-        raise Wrong(f"the file has {count} messages of Ada's thread, not 6")
-    return (
-        f"after 2 restarts it knows Ada, and her thread has {count} messages"
-    )
+    def endpoint(place: Kitchen) -> Answer:
+        agent = _agent(place)
+
+        async def chat(message: str, guest: str) -> Response:
+            parts = call(
+                answer,
+                agent=agent,
+                table_of=table_of,
+                message=message,
+                guest=guest,
+            )
+            words = "a generator: `yield` the parts"
+            return StreamingResponse(
+                expect(parts, AsyncIterator | Iterator, words)
+            )
+
+        return chat
+
+    async with _site(answer, endpoint) as (place, site):
+        before = f"Table {TABLE}: "
+        reply = await site.ask("POST", "/chat", params=GRACE)
+        await _must_be_answer(reply, site, before + await _words(place, HELLO))
+        if place.thread in threads:
+            raise Wrong(
+                "`table_of` ran on the event loop, where everybody waits for "
+                "it: give it to a thread"
+            )
+        await _must_be_early(site, place, GRACE, before)
+        at_once = await _crowd(site, place)
+    return f"{at_once} of {GUESTS} guests at once, and a ping was answered"
 
 
-def _must_be_closed(path: str) -> None:
-    """SQLite deletes this file when the last connection is closed."""
-    if Path(f"{path}-wal").exists():
-        raise Wrong(
-            "the file is still open after the turn: a script would never end"
+async def _crowd(site: Served, place: Kitchen) -> int:
+    """Let all guests ask at once; return how many got to the model."""
+    place.model.pace(ttft=LATE, per_token=0.001)
+    meter = place.model.meter()
+    asks = [
+        asyncio.create_task(site.ask("POST", "/chat", params=GRACE))
+        for _ in range(GUESTS)
+    ]
+    try:
+        await _until(
+            lambda: meter.read().peak_in_flight == GUESTS, seconds=LATE + 1
         )
+        if meter.peak_in_flight < GUESTS:
+            raise Wrong(
+                f"guests wait for each other{blocked}"
+                if (blocked := site.blocked())
+                else f"at most {meter.peak_in_flight} of {GUESTS} guests got "
+                "to the model at once"
+            )
+        await site.client.get("/ping")  # 404 is an answer as well
+        if not meter.read().in_flight:
+            raise Wrong(f"a ping had to wait for the answers{site.blocked()}")
+        await asyncio.gather(*asks)
+    finally:
+        for ask in asks:
+            ask.cancel()
+        await asyncio.gather(*asks, return_exceptions=True)
+    return meter.peak_in_flight
 
 
 # --- 07.2
 
 
-async def pays_once(answer: Answer) -> str:
-    """07.2: go on with a run that was cut off, or begin one."""
-    async with (
-        kitchen(answer, ttft=0.05) as place,
-        _memory() as saver,
-    ):
-        graph, reached_fish = _menu(place, saver)
-        given = {"graph": graph, "thread": "1"}
-        with place.model.meter() as meter:
-            await _cut_off(_nodes(answer, **given, text="A"), reached_fish)
-        place.must_be_used(meter, "graph")
-        if (await graph.aget_state(_on("1"))).next != ("fish",):
-            raise Wrong("its first call did not run the graph on the thread")
-        with place.model.meter() as meter:
-            nodes = await _all(_nodes(answer, **given, text="B"))
-        if "soup" in nodes:
-            raise Wrong(
-                "the soup was done, and it was cooked and paid for again"
-            )
-        if nodes != DISHES[1:]:
-            raise Wrong(f"the rest of the run is fish and cake, not {nodes}")
-        again = meter.requests
-        nodes, early = [], False
-        with place.model.meter() as meter:
-            async for node in _nodes(answer, **given, text="C"):
-                early = early or meter.read().requests < len(DISHES)
-                nodes.append(node)
-        if nodes != DISHES:
-            raise Wrong(
-                f"the run was done, so the next one has three nodes, not "
-                f"{nodes}"
-            )
-        if not early:
-            raise Wrong("it yielded its first node when all were done")
-        asked = [m for m in await _kept(graph, "1") if m.type == "human"]
-    if len(asked) != 2:
-        raise Wrong(f"the thread has {len(asked)} orders, not 2")
-    return f"{again} requests for the rest of a run: nothing is paid for twice"
+async def the_status_is_true(answer: Answer) -> str:
+    """07.2: say with the status that the model failed, and still stream."""
+
+    def endpoint(place: Kitchen) -> Answer:
+        agent = _agent(place)
+
+        async def chat(message: str) -> Response:
+            reply = await result(answer, parts=_parts(agent, message))
+            return expect(reply, Response, "a StreamingResponse")
+
+        return chat
+
+    async with _site(answer, endpoint) as (place, site):
+        whole = await _words(place, HELLO)
+        await _must_stream(site, place, whole)
+        await _must_refuse(site, place)
+        await _must_break_off(site, place, whole)
+    return (
+        "2 failures got their status, 429 and 502, and the first word came "
+        "early"
+    )
 
 
-def _menu(
-    place: Kitchen, saver: AsyncSqliteSaver
-) -> tuple[CompiledStateGraph, asyncio.Event]:
-    """Three courses, a request each; the first fish never gets ready."""
-    llm, reached_fish = _patient(place), asyncio.Event()
-
-    def course(dish: str) -> tuple[str, Callable[..., Awaitable[Any]]]:
-        async def cook(state: MessagesState) -> dict[str, Any]:
-            said = await llm.ainvoke(f"Table 1 orders the {dish}")
-            if dish == "fish" and not reached_fish.is_set():
-                reached_fish.set()
-                await asyncio.Event().wait()
-            return {"messages": said}
-
-        return dish, cook
-
-    menu = StateGraph(MessagesState).add_sequence([*map(course, DISHES)])
-    graph = menu.add_edge(START, "soup").compile(checkpointer=saver)
-    return graph, reached_fish
+async def _must_stream(site: Served, place: Kitchen, whole: str) -> None:
+    """The whole answer, and its first word early."""
+    await _must_be_answer(await _post(site, HELLO), site, whole)
+    await _must_be_early(site, place, {"message": HELLO})
 
 
-async def _nodes(answer: Answer, **given: Any) -> AsyncIterator[str]:
-    stream = _generated(call(answer, **given), "yield each node's name")
-    try:
-        with _saver_mistakes_named():
-            async for node in stream:
-                yield expect(node, str, "the name of a node")
-    except EmptyInputError:
+async def _must_refuse(site: Served, place: Kitchen) -> None:
+    place.model.fault("rate_limit", times=3, retry_after=0.01)
+    _must_be_status(await _post(site, HELLO), 429, "the model's rate limit")
+    place.model.fault("server_error", times=3)
+    _must_be_status(await _post(site, HELLO), 502, "an error of the model")
+
+
+def _must_be_status(reply: Reply, status: int, what: str) -> None:
+    if reply.status == 200:
         raise Wrong(
-            "a new thread has nothing to go on with: give it the text"
-        ) from None
+            f"{what} got status 200: take the first part before you return "
+            "the response"
+        )
+    if reply.status == 500:
+        raise Wrong(f"{what} got status 500: nothing caught the error")
+    if reply.status != status:
+        raise Wrong(f"{what} got status {reply.status}, not {status}")
 
 
-async def _cut_off(
-    nodes: AsyncIterator[str], reached_fish: asyncio.Event
-) -> None:
-    """Read until the fish is reached, then cancel, as a Stop does."""
-    reading = asyncio.create_task(_all(nodes))
-    await _until(lambda: reading.done() or reached_fish.is_set())
-    reading.cancel()
-    await asyncio.wait([reading])
-    if not reading.cancelled():
-        reading.result()  # raises what ended it
+async def _must_break_off(site: Served, place: Kitchen, whole: str) -> None:
+    place.model.fault("cut", after_tokens=3)
+    reply = await _post(site, HELLO)
+    if reply.whole:
+        raise Wrong(
+            "the model broke off after 3 tokens, and the client took it for "
+            "the whole answer"
+        )
+    if not reply.text or not whole.startswith(reply.text):
+        raise Wrong(f"of a broken answer the client got {reply.text!r}")
 
 
 # --- 07.3
 
 
-async def one_run_a_thread(answer: Answer) -> str:
-    """07.3: let messages of one thread wait, and no others."""
-    async with kitchen(answer, ttft=0.1, per_token=0.001) as place:
-        graph = _breakable(place)
-        ask = call(answer, graph=graph)
-        expect(ask, Callable, "a function: `in_turns` is a plain `def`")
-        with place.model.meter() as meter:
-            texts = await _asked(ask, ["one"] * 5)
-        place.must_be_used(meter, "graph")
-        kept = await _kept(graph, "one")
-        if len(kept) != 10:
+async def the_model_stops(answer: Answer) -> str:
+    """07.3: end the run when its client leaves, and only then."""
+
+    def endpoint(place: Kitchen) -> Answer:
+        agent = _agent(place)
+
+        async def chat(message: str) -> Response:
+            parts = call(answer, stream=_parts(agent, message))
+            words = "an async generator: `yield` each part"
+            return StreamingResponse(expect(parts, AsyncIterator, words))
+
+        return chat
+
+    async with _site(answer, endpoint) as (place, site):
+        whole = await _words(place, HELLO)
+        await _must_be_answer(await _post(site, HELLO), site, whole)
+        await _must_break_off(site, place, whole)
+        place.model.pace(ttft=0.1, per_token=0.1)
+        meter = place.model.meter()
+        staying = asyncio.create_task(_post(site, HELLO))
+        await _must_stop_after_tokens(site, meter)
+        if (await staying).text != whole:
             raise Wrong(
-                f"of 5 messages and 5 answers on one thread, {len(kept)} "
-                "were kept: each run saved what it knew when it began"
+                "a client left, and another one, who stayed, lost the answer"
             )
-        if sorted(texts) != sorted(m.text for m in kept[1::2]):
-            raise Wrong("it did not return the texts of the answers")
-        place.model.pace(ttft=0.5)
-        with place.model.meter() as meter:
-            await _asked(ask, [f"thread {n}" for n in range(5)])
-        if meter.peak_in_flight < 5:
-            raise Wrong(
-                "five threads waited for each other: at most "
-                f"{meter.peak_in_flight} in flight"
-            )
-        await _goes_on_after(ask, place, "an error", _fails)
-        await _goes_on_after(ask, place, "a cancel", _is_cancelled)
-    return (
-        f"one thread keeps {len(kept)} of 10 messages, five threads have "
-        f"{meter.peak_in_flight} requests in flight"
+        await _must_stop_before_tokens(site, place)
+    return "2 of 2 calls were cut off, after 3 words and before the first"
+
+
+async def _must_stop_after_tokens(site: Served, meter: Meter) -> None:
+    """Hang up after three words, and see whether the model writes on."""
+    text = await site.hang_up(
+        "POST",
+        "/chat",
+        lambda text: len(text.split()) >= 3,
+        params={"message": STORY},
     )
+    if len(text.split()) < 3:
+        raise Wrong(f"the client got {text!r}, and then nothing")
+    enough = meter.read().tokens_sent + MANY
+    await _until(lambda: meter.read().cut_off or meter.tokens_sent > enough)
+    if not meter.cut_off:
+        raise Wrong("a client left after 3 words, and the model wrote on")
 
 
-def _breakable(place: Kitchen) -> CompiledStateGraph:
-    """A chat that raises an error when it is told to."""
-    llm = _patient(place)
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        if state["messages"][-1].text == BREAK:
-            raise ZeroDivisionError
-        return {"messages": await llm.ainvoke(state["messages"])}
-
-    graph = StateGraph(MessagesState).add_node(reply)
-    return graph.add_edge(START, "reply").compile(checkpointer=InMemorySaver())
-
-
-async def _asked(ask: Answer, threads: list[str]) -> list[str]:
-    """Ask at once on all of these threads; return the answers."""
-    values = await asyncio.gather(
-        *(
-            result(ask, thread=thread, text=f"Table {number}")
-            for number, thread in enumerate(threads, 1)
-        )
+async def _must_stop_before_tokens(site: Served, place: Kitchen) -> None:
+    place.model.pace(ttft=2, per_token=0.1)
+    meter = place.model.meter()
+    await site.hang_up(
+        "POST",
+        "/chat",
+        lambda _: meter.read().in_flight,
+        params={"message": STORY},
     )
-    return [expect(value, str, "the text of the answer") for value in values]
-
-
-async def _goes_on_after(
-    ask: Answer,
-    place: Kitchen,
-    what: str,
-    happens: Callable[[Answer, Kitchen], Awaitable[None]],
-) -> None:
-    await happens(ask, place)
-    place.model.pace(ttft=0.01)
-    try:
-        await asyncio.wait_for(result(ask, thread="x", text=WHO), PATIENCE)
-    except TimeoutError:
+    await _until(
+        lambda: not meter.read().in_flight or meter.tokens_sent > SOME
+    )
+    if meter.tokens_sent > SOME:
         raise Wrong(
-            f"after {what} nobody gets in on that thread: release its lock "
-            "whatever happens"
-        ) from None
-
-
-async def _fails(ask: Answer, place: Kitchen) -> None:
-    try:
-        await result(ask, thread="x", text=BREAK)
-    except ZeroDivisionError:
-        return
-    raise Wrong("it swallowed an error of the graph")
-
-
-async def _is_cancelled(ask: Answer, place: Kitchen) -> None:
-    place.model.pace(ttft=PATIENCE)
-    with place.model.meter() as meter:
-        running = asyncio.create_task(result(ask, thread="x", text=WHO))
-        await _until(lambda: meter.read().in_flight)
-        running.cancel()
-        await asyncio.wait([running])
+            "a client left before the first token, and the model wrote on"
+        )
+    if meter.tokens_sent:
+        raise Wrong(
+            "a client left before the first token, and the model stopped only "
+            "after it"
+        )
 
 
 # --- 07.4
 
 
-async def edits_a_message(answer: Answer) -> str:
-    """07.4: change an earlier message; answer and go on from there."""
-    async with (
-        kitchen(answer, ttft=0.01, per_token=0.001) as place,
-        _memory() as saver,
-    ):
-        graph = create_agent(_patient(place), [], checkpointer=saver)
-        for thread in "ada", "bob", "eve":
-            for text in IS_ADA, WHO, "Table 3":
-                await graph.ainvoke(_ask(text), _on(thread))
-        first = (await _kept(graph, "bob"))[0]
-        given = {"thread": "bob", "message_id": first.id, "text": WHO}
-        await _must_stream(answer, place, graph=graph, **given)
-        before = await _kept(graph, "ada")
-        await _edited(answer, graph, 2, "Who am I?")
-        await _edited(answer, graph, 0, "My name is Bob")
-        said = (await graph.ainvoke(_ask(WHO), _on("ada")))["messages"][-1]
-        if said.text != "Your name is Bob.":
-            raise Wrong(
-                f"the chat does not go on from the edit: {said.text!r}"
-            )
-        versions = [
-            state async for state in graph.aget_state_history(_on("ada"))
-        ]
-        if not any(v.values.get("messages") == before for v in versions):
-            raise Wrong("the old version is no longer in the history")
-        if len(await _kept(graph, "eve")) != 6:
-            raise Wrong("it changed another thread")
+async def all_of_it(answer: Answer) -> str:
+    """07.4: a true status, early tokens, and a stop at any time."""
+
+    def endpoint(place: Kitchen) -> Answer:
+        agent = _agent(place)
+
+        async def chat(message: str, request: Request) -> Response:
+            stream = _parts(agent, message)
+            reply = await result(answer, request=request, stream=stream)
+            return expect(reply, Response, "a response")
+
+        return chat
+
+    async with _site(answer, endpoint) as (place, site):
+        whole = await _words(place, HELLO)
+        await _must_stream(site, place, whole)
+        await _must_refuse(site, place)
+        await _must_break_off(site, place, whole)
+        place.model.pace(ttft=0.1, per_token=0.1)
+        await _must_stop_after_tokens(site, place.model.meter())
+        await _must_stop_before_tokens(site, place)
     return (
-        "after 2 edits the chat goes on, and the first version is one of "
-        f"{len(versions)} in the history"
+        "2 failures got their status, and 2 of 2 calls were cut off when "
+        "their client left"
     )
-
-
-async def _edited(
-    answer: Answer, graph: CompiledStateGraph, index: int, text: str
-) -> None:
-    """Edit the message of Ada's thread at that index."""
-    before = await _kept(graph, "ada")
-    old, was = before[index], [message.text for message in before]
-    given = {"thread": "ada", "message_id": old.id, "text": text}
-    said = "".join(await _all(_tokens(answer, graph=graph, **given)))
-    now = [message.text for message in await _kept(graph, "ada")]
-    if now == was:
-        raise Wrong("the thread ends as it did before the edit")
-    if now[: len(was)] == was:
-        raise Wrong(
-            "the message was added at the end: go back to before the old one"
-        )
-    if old.text in now:
-        raise Wrong(
-            "the old message is still there: go back to the state before it"
-        )
-    if len(now) > index + 2:
-        raise Wrong("what came after the old message is still there")
-    if now[:index] != was[:index]:
-        raise Wrong("what came before the old message is gone")
-    if now[index:] != [text, said]:
-        raise Wrong(
-            f"the thread ends with {now[index:]}, and it yielded {said!r}"
-        )
 
 
 # --- shared
 
 
 @asynccontextmanager
-async def _memory() -> AsyncIterator[AsyncSqliteSaver]:
-    with TemporaryDirectory() as folder:
-        path = f"{folder}/memory.db"
-        async with AsyncSqliteSaver.from_conn_string(path) as saver:
-            yield saver
+async def _site(
+    answer: Answer, endpoint: Callable[[Kitchen], Answer]
+) -> AsyncIterator[tuple[Kitchen, Served]]:
+    """Serve an endpoint around the answer as `POST /chat`."""
+    async with kitchen(answer, ttft=0.1) as place:
+        app = FastAPI()
+        app.post("/chat", response_model=None)(endpoint(place))
+        async with served(app, place) as site:
+            yield place, site
 
 
-@contextmanager
-def _saver_mistakes_named() -> Iterator[None]:
-    """Say in plain words what a saver says in many."""
-    try:
-        yield
-    except asyncio.InvalidStateError:
+async def _parts(
+    agent: CompiledStateGraph, message: str
+) -> AsyncIterator[str]:
+    """What users should see of an answer."""
+    stream = agent.astream(_ask(message), stream_mode="messages")
+    async for part, _ in stream:
+        if part.text:
+            yield part.text
+
+
+def _agent(place: Kitchen) -> CompiledStateGraph:
+    # With a timeout per chunk, Python 3.11 can lose a cancel (gh-86296).
+    llm = place.llm.model_copy(update={"stream_chunk_timeout": None})
+    return create_agent(llm, [])
+
+
+def _ask(message: str) -> dict[str, Any]:
+    return {"messages": [("user", message)]}
+
+
+async def _words(place: Kitchen, message: str) -> str:
+    """What the model says to it; in a thread, with the sync client."""
+    return (await asyncio.to_thread(place.llm.invoke, message)).text
+
+
+async def _post(site: Served, message: str) -> Reply:
+    return await site.ask("POST", "/chat", params={"message": message})
+
+
+async def _must_be_answer(reply: Reply, site: Served, whole: str) -> None:
+    if reply.status == 500 or not reply.whole:
+        await _until(lambda: site.errors)
+        raise site.errors[0]
+    if reply.status != 200:
+        raise Wrong(f"the answer came with status {reply.status}, not 200")
+    if reply.text != whole:
+        raise Wrong(f"the client got {reply.text!r}, not {whole!r}")
+
+
+async def _must_be_early(
+    site: Served, place: Kitchen, params: dict[str, str], before: str = ""
+) -> None:
+    """The first word of the model must come while it still writes.
+
+    ``before`` is what the app says before that word.
+    """
+    place.model.pace(ttft=0.1, per_token=0.1)
+    meter, sent = place.model.meter(), []
+
+    def note(text: str) -> None:
+        if len(text) > len(before) and not sent:
+            sent.append(meter.read().tokens_sent)
+
+    await site.hang_up("POST", "/chat", note, params=params)
+    place.model.pace(ttft=0.1, per_token=0.01)
+    if not sent or sent[0] >= meter.read().tokens_sent:
         raise Wrong(
-            "it called a sync method, and the saver belongs to this event "
-            "loop: await the one with an `a`"
-        ) from None
-    except (ValueError, RuntimeError) as error:
-        if str(error) not in USED_WHEN_CLOSED:
-            raise
-        raise Wrong(
-            "the file was closed before the stream had ended: keep it open "
-            "around the whole stream"
-        ) from None
+            "nothing was streamed: the model had finished before the first "
+            "word came"
+        )
 
 
-async def _must_stream(answer: Answer, place: Kitchen, **given: Any) -> None:
-    """Read one word while the model stalls, and leave."""
-    place.model.fault("stall", after_tokens=2)
-    with place.model.meter() as meter:
-        try:
-            async with (
-                asyncio.timeout(PATIENCE),
-                aclosing(_tokens(answer, **given)) as tokens,
-            ):
-                await anext(tokens, None)
-        except TimeoutError:
-            raise Wrong(
-                "no word came while the model still wrote: yield each token "
-                "as it comes"
-            ) from None
-    place.must_be_used(meter, "llm" if "llm" in given else "graph")
-
-
-async def _tokens(answer: Answer, **given: Any) -> AsyncGenerator[str, None]:
-    """The texts that it yields, but for empty ones."""
-    stream = _generated(call(answer, **given), "yield tokens")
-    with _saver_mistakes_named():
-        async with aclosing(stream):
-            async for piece in stream:
-                if expect(piece, str, "a text"):
-                    yield piece
-
-
-def _generated(value: Any, advice: str) -> AsyncGenerator[Any, None]:
-    return expect(value, AsyncGenerator, f"an async generator: {advice}")
-
-
-async def _all(stream: AsyncIterator[str]) -> list[str]:
-    return [piece async for piece in stream]
-
-
-def _on(thread: str) -> dict[str, Any]:
-    return {"configurable": {"thread_id": thread}}
-
-
-def _ask(text: str) -> dict[str, Any]:
-    return {"messages": [("user", text)]}
-
-
-def _patient(place: Kitchen) -> ChatOpenAI:
-    """The model without a timeout per chunk: with one, Python 3.11 can lose
-    a cancel (gh-86296)."""
-    return place.llm.model_copy(update={"stream_chunk_timeout": None})
-
-
-async def _kept(graph: CompiledStateGraph, thread: str) -> list[BaseMessage]:
-    state = await graph.aget_state(_on(thread))
-    return state.values.get("messages", [])
-
-
-async def _until(condition: Callable[[], Any]) -> None:
-    """Wait until it is true, but no longer than PATIENCE."""
-    for _ in range(PATIENCE * 50):
-        if condition():
-            return
+async def _until(
+    condition: Callable[[], object], seconds: float = PATIENCE
+) -> None:
+    """Wait until it is true, but no longer than that."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
 
 
 JUDGES = {
-    "07.0": names_what_is_left,
-    "07.1": survives_restarts,
-    "07.2": pays_once,
-    "07.3": one_run_a_thread,
-    "07.4": edits_a_message,
+    "07.0": each_run_is_cancelled_once,
+    "07.1": nobody_waits_for_anybody,
+    "07.2": the_status_is_true,
+    "07.3": the_model_stops,
+    "07.4": all_of_it,
 }
