@@ -11,12 +11,15 @@ import socket
 import sys
 import threading
 import time
+from typing import Any
 
 import uvicorn
 
 from workshop.practice.server import PracticeServer
 from workshop.practice.sessions import Pace, fault_values
 
+PATIENCE = 1.0  # seconds to end in good order
+SWITCH = 0.001  # seconds that a thread works while the loop waits
 EVERYWHERE = ("0.0.0.0", "::")
 DESCRIPTION = """\
 An OpenAI-compatible model to practise with: it answers from a file, token
@@ -81,8 +84,19 @@ def main() -> int:
     _raise_file_limit()
     _collect_rarely()
     _announce(listener)
-    uvicorn.Server(_config(options)).run(sockets=[listener])
+    sys.setswitchinterval(SWITCH)
+    _Server(_config(options)).run(sockets=[listener])
     return 0
+
+
+class _Server(uvicorn.Server):
+    """Ends soon after it is told to, whatever it is doing."""
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        super().handle_exit(sig, frame)
+        end = threading.Timer(PATIENCE, os._exit, (0,))
+        end.daemon = True
+        end.start()
 
 
 def _options() -> argparse.Namespace:

@@ -343,7 +343,7 @@ def _summary_part(text: str) -> dict[str, Any]:
 
 
 def _usage(ask: Ask, reply: Reply) -> dict[str, Any]:
-    prompt = ask.prompt_tokens()
+    prompt = ask.prompt_tokens
     count = endings.length(reply)
     return {
         "input_tokens": prompt,

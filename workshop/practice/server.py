@@ -6,9 +6,11 @@ A plain ASGI application without a framework, so that it starts at once.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from workshop.practice import (
@@ -18,18 +20,24 @@ from workshop.practice import (
     embeddings,
     endings,
     responses,
+    work,
 )
 from workshop.practice.ask import Problem, Script
 from workshop.practice.delivery import (
     ClientLeft,
     Receive,
     Send,
+    as_json,
+    read_body,
     read_json,
     send_json,
 )
 from workshop.practice.sessions import Fault, Pace, Session, Sessions
 
 MODELS = ("gpt-4o", "gpt-4o-mini", "text-embedding-3-small")
+
+WORKERS = 2  # threads for what is large; the loop has the rest
+LARGE = 4096  # bytes
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +47,7 @@ class PracticeServer:
 
     def __init__(self, pace: Pace | None = None) -> None:
         self.sessions = Sessions(pace or Pace())
+        self._workers = ThreadPoolExecutor(WORKERS)
         self._models = {
             "/v1/chat/completions": chat,
             "/v1/responses": responses,
@@ -120,21 +129,21 @@ class PracticeServer:
         flight = self.sessions.take_off(token)
         watcher = None
         try:
-            body = await read_json(receive)
+            raw = await read_body(receive)
+            body = as_json(raw)
             fault = self._fault(token, header)
             if fault is not None:
                 if fault.kind == "refuse":
                     return await delivery.refuse(receive)
                 delivery.fail_at_once(fault)
+            watcher = delivery.cancel_when_gone(receive)
             pace = self.sessions.pace(token)
             session = self.sessions.get(token)
-            script, key = _answer(
-                self._models[path], body, session, pace, fault
-            )
+            asked = self._models[path], body, session, pace, fault
+            script, key = await self._answered(_is_large(raw), asked)
             due = pace.schedule(
                 script.tokens, key, script.thoughts, fault and fault.seconds
             )
-            watcher = delivery.cancel_when_gone(receive)
             if script.streamed:
                 await delivery.stream(send, flight, script, due, fault)
             else:
@@ -150,6 +159,23 @@ class PracticeServer:
             flight.land()
             if watcher is not None:
                 watcher.cancel()
+
+    async def _answered(
+        self, large: bool, asked: tuple[Any, ...]
+    ) -> tuple[Script, str]:
+        """The answer; a large request is worked on beside the loop."""
+        if not large:
+            return _answer(*asked)
+        going = work.Work()
+        context = contextvars.copy_context()
+        context.run(work.current.set, going)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._workers, context.run, _answer, *asked
+            )
+        except asyncio.CancelledError:
+            going.stop()
+            raise
 
     def _fault(self, token: str, header: bytes) -> Fault | None:
         """What goes wrong with this request."""
@@ -183,6 +209,11 @@ class PracticeServer:
         return {"queued": 0}
 
 
+def _is_large(raw: bytes) -> bool:
+    """Whether a request may take a while: it has much, or repeats it."""
+    return len(raw) > LARGE or b"$ref" in raw or b'"n"' in raw
+
+
 async def _see_who_left() -> None:
     """Let the loop handle the connections that are closed by now."""
     for _ in range(5):
@@ -211,8 +242,8 @@ def _answer(
         else:
             request = chat.parse(body)
         ask = request.ask
-        if ask.prompt_tokens() > pace.context_tokens:
-            raise wire.too_long(ask.prompt_tokens(), pace.context_tokens)
+        if ask.prompt_tokens > pace.context_tokens:
+            raise wire.too_long(ask.prompt_tokens, pace.context_tokens)
         key = ask.digest()
         reply = answers.reply(ask, session.repeats.turns(key))
         reply = endings.ended(reply, ask, fault)
