@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from workshop.practice import choices, formats, tools, words
-from workshop.practice.ask import Ask, Reply, Turn, is_handoff
+from workshop.practice.ask import LOOK_AT, Ask, Reply, Turn, is_handoff
 from workshop.practice.schema import Filler
 from workshop.practice.source import COUNTED, Source
 
@@ -105,7 +105,7 @@ def _say(ask: Ask, again: int = 0) -> str:
         or _chosen(prompt, again)
         or _from_context(ask, prompt)
         or _known(prompt)
-        or _known(_said_together(ask)[-MOST_READ:])
+        or _known(_said_together(ask)[-2 * LOOK_AT :])
         or _unknown(prompt)
     )
     system = " ".join(t.text for t in ask.turns if t.role == "system")
