@@ -133,6 +133,7 @@ class Ask:
             for turn in since
         )
 
+    @functools.cached_property
     def digest(self) -> str:
         """32 characters that are the same whenever the same is asked."""
         asked = repr((self.turns, self.tools, self.choice, self.schema))

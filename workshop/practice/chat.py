@@ -261,7 +261,7 @@ def script(request: Request, reply: Reply) -> Script:
 
 def _envelope(request: Request, kind: str) -> dict[str, Any]:
     return {
-        "id": f"chatcmpl-{request.ask.digest()}",
+        "id": f"chatcmpl-{request.ask.digest}",
         "object": kind,
         "created": int(time.time()),
         "model": request.model,

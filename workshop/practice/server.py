@@ -9,6 +9,7 @@ import asyncio
 import contextvars
 import dataclasses
 import logging
+import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -39,14 +40,24 @@ MODELS = ("gpt-4o", "gpt-4o-mini", "text-embedding-3-small")
 WORKERS = 2  # threads for what is large; the loop has the rest
 LARGE = 4096  # bytes
 
+PREFLIGHT = (
+    (b"access-control-allow-methods", b"GET, POST, DELETE"),
+    (b"access-control-allow-headers", b"*, authorization"),
+)
+
 _log = logging.getLogger(__name__)
 
 
 class PracticeServer:
     """The ASGI application."""
 
-    def __init__(self, pace: Pace | None = None) -> None:
+    def __init__(
+        self, pace: Pace | None = None, origin: str | None = None
+    ) -> None:
+        """``origin`` is a web page's, such as ``http://localhost:3000``,
+        or ``*`` for any, that browsers may let use the server."""
         self.sessions = Sessions(pace or Pace())
+        self._origin = origin
         self._workers = ThreadPoolExecutor(WORKERS)
         self._models = {
             "/v1/chat/completions": chat,
@@ -69,6 +80,9 @@ class PracticeServer:
     ) -> None:
         method, path = scope["method"], scope["path"]
         headers = dict(scope["headers"])
+        send = self._with_headers(send)
+        if method == "OPTIONS" and self._origin:
+            return await send_json(send, 200, {}, PREFLIGHT)
         kind, _, token = headers.get(b"authorization", b"").partition(b" ")
         token = token.decode("latin-1").strip()
         if kind.lower() != b"bearer":
@@ -89,6 +103,21 @@ class PracticeServer:
             await send_json(
                 send, problem.status, problem.body, problem.headers
             )
+
+    def _with_headers(self, send: Send) -> Send:
+        """Send each answer with its id, and say who may read it."""
+        more = [(b"x-request-id", f"req_{secrets.token_hex(16)}".encode())]
+        if self._origin:
+            origin = self._origin.encode()
+            more.append((b"access-control-allow-origin", origin))
+            more.append((b"access-control-expose-headers", b"*"))
+
+        async def send_with_headers(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *more]}
+            await send(message)
+
+        return send_with_headers
 
     def _no_route(self, method: str, path: str) -> Problem:
         routes = [*self._controls, *(("POST", path) for path in self._models)]
@@ -244,7 +273,7 @@ def _answer(
         ask = request.ask
         if ask.prompt_tokens > pace.context_tokens:
             raise wire.too_long(ask.prompt_tokens, pace.context_tokens)
-        key = ask.digest()
+        key = ask.digest
         reply = answers.reply(ask, session.repeats.turns(key))
         reply = endings.ended(reply, ask, fault)
         script = wire.script(request, reply)

@@ -163,7 +163,7 @@ def _quoted(result: str) -> str:
 
 
 def _call_id(ask: Ask, index: int) -> str:
-    mixed = f"{ask.digest()} {index}".encode()
+    mixed = f"{ask.digest} {index}".encode()
     return f"call_{hashlib.blake2b(mixed, digest_size=12).hexdigest()}"
 
 
