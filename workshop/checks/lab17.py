@@ -578,6 +578,8 @@ def _kitchen_says(asked: str) -> list[Any]:
 async def _must_serve(site: Served) -> None:
     """Raise Wrong unless each of the three requests gets its answer."""
     names = _events_in(await _order(site, "0", SOUP))
+    if not names and site.errors:
+        raise Wrong(f"the answer to an order broke off: {site.errors[-1]!r}")
     if names[:1] != ["token"] or names[-1] != "done":
         raise Wrong(f"the answer to an order is {names[:1]} … {names[-1:]}")
     for method, path, body in (
