@@ -292,7 +292,8 @@ print("astream_events:", await read_one(stream))
 #
 # In both, what you have not read lies in a queue **without a bound**. If that
 # is too much, let the node itself wait: give it a bounded queue of yours, and
-# `await queue.put(...)` inside. Lab 13 ends with that.
+# `await queue.put(...)` inside. The
+# solution of lab 13 ends with that.
 #
 # ## Optional: more than one process
 #
