@@ -18,6 +18,7 @@ import ctypes
 import importlib
 import inspect
 import io
+import re
 import sys
 import threading
 import time
@@ -44,8 +45,10 @@ from workshop.checks.loop import own_loop
 from workshop.model import WorkshopError
 
 LIMIT = 20  # seconds for a judge and the answer, on a machine that is free
-MOST = 4  # times LIMIT, on a machine that is not
+MOST = 4  # times that, on a machine that is not
 
+# A stub that is given in part: the dots are still below its TODO.
+_STUB = re.compile(r"^ *# TODO.*\n(?: *#.*\n)* *\.\.\.[ \t]*$", re.MULTILINE)
 _LAYOUT = {
     tokenize.NEWLINE,
     tokenize.NL,
@@ -83,8 +86,13 @@ async def check(task: str, answer: object) -> None:
     progress.note(task, mark, sentence)
 
 
-async def verdict(task: str, answer: object) -> Verdict:
-    """What ``check`` prints, as (mark, sentence)."""
+async def verdict(
+    task: str, answer: object, limit: float | None = None
+) -> Verdict:
+    """What ``check`` prints, as (mark, sentence).
+
+    ``limit`` is in seconds, LIMIT if none is given.
+    """
     judge = judge_of(task)
     if judge is None:
         return "❌", "no such task: its number is in the cell of the check"
@@ -97,7 +105,7 @@ async def verdict(task: str, answer: object) -> Verdict:
         found = type(answer).__name__
         return "❌", f"pass the function of the task; this is a {found}"
     nested = _nested()
-    mark, sentence = await _Attempt(judge, answer).verdict()
+    mark, sentence = await _Attempt(judge, answer).verdict(limit or LIMIT)
     return ("❌", _NEST) if _nested() and not nested else (mark, sentence)
 
 
@@ -127,7 +135,8 @@ def judge_of(task: str) -> Judge | None:
 
 
 def _unfinished(answer: object) -> bool:
-    """Whether it is ``...``, or a function of nothing but ``...``.
+    """Whether it is ``...``, or a function of nothing but ``...``, or one
+    that is given in part and still has ``...`` below its ``# TODO``.
 
     Read as tokens: before Python 3.12, ``ast`` fails now and then while
     another thread uses it.
@@ -136,7 +145,10 @@ def _unfinished(answer: object) -> bool:
         return True
     words: list[str] = []
     with suppress(OSError, TypeError, SyntaxError, tokenize.TokenError):
-        source = io.StringIO(dedent(inspect.getsource(answer)))
+        text = dedent(inspect.getsource(answer))
+        if _STUB.search(text):
+            return True
+        source = io.StringIO(text)
         for token in tokenize.generate_tokens(source.readline):
             if token.type not in _LAYOUT:
                 words.append(token.string)
@@ -172,17 +184,17 @@ class _Attempt:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread, self.future = in_thread(self._run)
 
-    async def verdict(self) -> Verdict:
-        """Wait at most LIMIT seconds, without blocking.
+    async def verdict(self, limit: float) -> Verdict:
+        """Wait at most ``limit`` seconds, without blocking.
 
         A busy machine gets as much longer as it is slower.
         """
         done = asyncio.wrap_future(self.future)
         try:
-            await asyncio.wait([done], timeout=LIMIT)
+            await asyncio.wait([done], timeout=limit)
             if not done.done():
                 slowness = await asyncio.wrap_future(in_thread(_slowness)[1])
-                more = LIMIT * min(slowness - 1, MOST - 1)
+                more = limit * min(slowness - 1, MOST - 1)
                 await asyncio.wait([done], timeout=more)
             if done.done():
                 return done.result()
@@ -190,7 +202,7 @@ class _Attempt:
                 return "❌", _NEST
             at = self._waiting_line()
             where = f": it still waits at `{at}`" if at else ""
-            return "❌", f"it did not finish within {LIMIT} s{where}"
+            return "❌", f"it did not finish within {limit} s{where}"
         finally:
             if not self.future.done():
                 await self._stop()

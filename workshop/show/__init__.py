@@ -1,1 +1,5 @@
-"""What a lesson shows and a reader presses; one module for each."""
+"""The interactive parts of the lessons, a module for each.
+
+A lesson shows its LangGraph and asyncio code; what only draws widgets and
+takes clicks is here.
+"""
