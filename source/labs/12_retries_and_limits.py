@@ -150,7 +150,7 @@ await check("12.1", within_budget)
 
 # %%
 async def in_time(graph, questions, seconds):
-    # TODO (about 6 lines)
+    # TODO (about 5 lines)
     # solution
     async def one(question):
         try:
