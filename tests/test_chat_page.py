@@ -856,18 +856,20 @@ def test_what_a_screen_reader_gets(place: Place, chat: Chat) -> None:
         """
         - banner:
           - heading "Chat" [level=1]
+          - group: Conversations
           - button "New conversation"
         - main "Conversation":
           - log "Messages":
             - article:
               - heading "You" [level=2]
-              - paragraph: Who are you?
+              - text: Who are you?
             - article:
               - heading "Answer" [level=2]
               - paragraph: /.+/
+              - button "Copy"
             - article:
               - heading "You" [level=2]
-              - paragraph: Who are you?
+              - text: Who are you?
             - article:
               - heading /Answer/ [level=2]
               - paragraph: I am the practice model
