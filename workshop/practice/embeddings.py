@@ -14,9 +14,11 @@ import re
 import sys
 from typing import Any
 
+from workshop.practice import rules
 from workshop.practice.ask import Problem, Script, need, wrong_type
 
 DIMENSIONS = 1536
+MOST_INPUTS = 2048
 PER_WORD = 8  # dimensions that a word adds to, or takes from
 
 
@@ -30,7 +32,10 @@ def script(body: dict[str, Any]) -> Script:
         raise Problem(
             400, "'dimensions' must be from 1 to 4096.", param="dimensions"
         )
-    inputs = [_words(text) for text in _inputs(body.get("input"))]
+    texts = _inputs(body.get("input"))
+    if len(texts) > MOST_INPUTS:
+        raise rules.too_many("input", MOST_INPUTS, len(texts))
+    inputs = [_words(text) for text in texts]
     as_base64 = body.get("encoding_format") == "base64"
     tokens = sum(map(len, inputs))
     data = {
@@ -68,7 +73,7 @@ def _inputs(value: Any) -> list[Any]:
     texts = [value] if one_text or one_list else value
     texts = need(texts, "input", list, "a string or an array")
     if not texts:
-        raise Problem(400, "'input' must not be empty.", param="input")
+        raise rules.empty_array("input")
     return texts
 
 

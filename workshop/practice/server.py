@@ -27,7 +27,7 @@ from workshop.practice.delivery import (
     read_json,
     send_json,
 )
-from workshop.practice.sessions import Fault, Pace, Sessions
+from workshop.practice.sessions import Fault, Pace, Session, Sessions
 
 MODELS = ("gpt-4o", "gpt-4o-mini", "text-embedding-3-small")
 
@@ -40,9 +40,9 @@ class PracticeServer:
     def __init__(self, pace: Pace | None = None) -> None:
         self.sessions = Sessions(pace or Pace())
         self._models = {
-            "/v1/chat/completions": _chat,
-            "/v1/responses": _responses,
-            "/v1/embeddings": _embeddings,
+            "/v1/chat/completions": chat,
+            "/v1/responses": responses,
+            "/v1/embeddings": embeddings,
         }
         self._controls = {
             ("GET", "/meter"): self._meter,
@@ -127,7 +127,10 @@ class PracticeServer:
                     return await delivery.refuse(receive)
                 delivery.fail_at_once(fault)
             pace = self.sessions.pace(token)
-            script, key = _answer(self._models[path], body, pace, fault)
+            session = self.sessions.get(token)
+            script, key = _answer(
+                self._models[path], body, session, pace, fault
+            )
             due = pace.schedule(
                 script.tokens, key, script.thoughts, fault and fault.seconds
             )
@@ -136,6 +139,7 @@ class PracticeServer:
                 await delivery.stream(send, flight, script, due, fault)
             else:
                 await delivery.send_whole(send, flight, script, due, fault)
+            session.repeats.answered(key)
         except ClientLeft:
             flight.land(cut_off=True)
         except asyncio.CancelledError:
@@ -195,44 +199,27 @@ def _checked(read: Callable[[Any], Any], value: Any) -> Any:
 # What the model routes do with a request's JSON: -> (script, its key)
 
 
-def _chat(
-    body: dict[str, Any], pace: Pace, fault: Fault | None
-) -> tuple[Script, str]:
-    return _written(chat, body, pace, fault)
-
-
-def _responses(
-    body: dict[str, Any], pace: Pace, fault: Fault | None
-) -> tuple[Script, str]:
-    return _written(responses, body, pace, fault)
-
-
-def _written(
-    wire: Any, body: dict[str, Any], pace: Pace, fault: Fault | None
-) -> tuple[Script, str]:
-    request = wire.parse(body)
-    ask = request.ask
-    if ask.prompt_tokens() > pace.context_tokens:
-        raise wire.too_long(ask.prompt_tokens(), pace.context_tokens)
-    reply = endings.ended(answers.reply(ask), ask, fault)
-    return wire.script(request, reply), ask.digest()
-
-
-def _embeddings(
-    body: dict[str, Any], pace: Pace, fault: Fault | None
-) -> tuple[Script, str]:
-    return embeddings.script(body), ""
-
-
 def _answer(
-    route: Callable[..., tuple[Script, str]],
-    body: dict[str, Any],
-    pace: Pace,
-    fault: Fault | None,
+    wire: Any, body: dict[str, Any], session: Session, pace: Pace, fault: Any
 ) -> tuple[Script, str]:
-    """Call a route; what it cannot work with is the request's fault."""
+    """Answer a request; what cannot be worked with is its own fault."""
     try:
-        return route(body, pace, fault)
+        if wire is embeddings:
+            return embeddings.script(body), ""
+        if wire is responses:
+            request = responses.parse(body, session.responses)
+        else:
+            request = chat.parse(body)
+        ask = request.ask
+        if ask.prompt_tokens() > pace.context_tokens:
+            raise wire.too_long(ask.prompt_tokens(), pace.context_tokens)
+        key = ask.digest()
+        reply = answers.reply(ask, session.repeats.turns(key))
+        reply = endings.ended(reply, ask, fault)
+        script = wire.script(request, reply)
+        if wire is responses and body.get("store") is not False:
+            session.keep(responses.keep(request, reply, script))
+        return script, key
     except Problem:
         raise
     except Exception as error:
