@@ -132,9 +132,9 @@ await check("14.1", answer)
 # ## Task 2: pay once
 #
 # Three nodes, three requests. Somebody leaves when the first node is done,
-# and comes back later. The next cell is folded: it makes the graph `menu`, with
-# the nodes `soup`, `fish` and `cake`, and `nodes(graph, config, given)`, which
-# yields the names of the nodes of a run, each when it is done.
+# and comes back later. The next cell is folded: it makes the graph `menu`,
+# with the nodes `soup`, `fish` and `cake`, and `nodes(graph, config, given)`,
+# which yields the names of the nodes of a run, each when it is done.
 
 # %% tags=["folded"]
 from langgraph.graph import START, MessagesState, StateGraph

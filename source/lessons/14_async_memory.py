@@ -322,9 +322,10 @@ await bill.ainvoke(None, on("bill"), durability="sync")
 print("taken:", taken)
 
 # %% [markdown]
-# The guest pays twice. `sync` makes it rare that a node runs twice. It cannot rule it out. So write
+# The guest pays twice. `sync` makes that rare, and cannot rule it out. Write
 # nodes that may run twice without harm: one says that they are **idempotent**.
-# Lesson 16 makes one.
+# For a payment, send a key that is the same in both runs, such as the id of
+# the message. Banks and mail services refuse a key that they have seen.
 #
 # ## Take it to work: the saver in an app
 #
