@@ -143,9 +143,6 @@ print(len(asyncio.all_tasks()) - tasks, "tasks more")
 
 
 # %%
-
-
-# %%
 async def two_answers(schema):
     async def count(state):
         number = interrupt("For how many?", response_schema=schema)
