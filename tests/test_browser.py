@@ -15,7 +15,7 @@ from tests.browser import Lab, Notebook, browser_needed, eventually, lab
 
 LESSONS = ("01", "03", "05")
 # The first test waits for three kernels, and for JupyterLab itself.
-pytestmark = pytest.mark.timeout(100)
+pytestmark = pytest.mark.timeout(240)
 
 Desk = tuple[Lab, dict[str, Notebook]]
 
