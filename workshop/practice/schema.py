@@ -18,7 +18,7 @@ from workshop.practice import choices, patterns, words, work
 from workshop.practice.source import PATTERNS, Source, clauses
 
 DEEPEST = 12  # levels; a schema may contain itself
-DEEPEST_FOUND = 6  # levels that are looked for in the text
+DEEPEST_FOUND = 4  # levels that are looked for in the text
 MOST_UNFOLDED = 4000  # parts of a schema that a validator may have
 ABSENT = object()
 # What these lists are for is said in the vocabulary.
@@ -65,6 +65,7 @@ class Filler:
         self._again = again
         self._over = over
         self._work = work.mine()
+        self._bare = False
         self._spare: dict[tuple[int, int], Any] = {}
 
     def fill(self) -> tuple[Any, bool]:
@@ -83,8 +84,8 @@ class Filler:
         valid = self._validator()
         if valid(value):
             return value
-        self._source = Source("")
-        self._table = {}
+        self._bare = True
+        self._work.refill()
         made_up, _ = self.fill()
         return made_up if valid(made_up) else value
 
@@ -133,7 +134,7 @@ class Filler:
 
         ``hinted`` accepts only what the text connects with the name.
         """
-        if not self._spend():
+        if self._bare or not self._spend():
             return ABSENT
         part = id(schema)
         schema = self._resolved(schema)
@@ -337,8 +338,8 @@ class Filler:
         """A value that is allowed, for what the text does not say."""
         spare = self._spare.pop((id(schema), depth), None)
         schema = self._resolved(schema)
-        if not self._spend():
-            return _least(schema)
+        if not self._spend() and self._goes_on(schema):
+            return [] if _kind(schema) == "array" else {}
         accept = self._accepts(schema)
         if "default" in schema and accept(schema["default"]):
             return schema["default"]
@@ -346,12 +347,11 @@ class Filler:
             return schema["const"]
         if self._nullable(schema) and not self._options(schema):
             return None
-        for variant in schema["anyOf"][:-1]:
-            value = self._make_up(variant, name, depth)
-            if accept(value):
-                return value
         if schema["anyOf"]:
-            return self._make_up(schema["anyOf"][-1], name, depth)
+            variants = schema["anyOf"]
+            if depth >= DEEPEST_FOUND:  # one that does not go deeper
+                variants = sorted(variants, key=self._goes_on)
+            return self._make_up(variants[0], name, depth)
         options = self._options(schema)
         if options:
             none = choices.none_of(options, self._again)
@@ -369,6 +369,10 @@ class Filler:
             case "null":
                 return None
         return self._made_text(schema, name, accept)
+
+    def _goes_on(self, schema: dict[str, Any]) -> bool:
+        schema = self._resolved(schema)
+        return bool(schema["anyOf"]) or _kind(schema) in ("object", "array")
 
     def _made_object(
         self, schema: dict[str, Any], depth: int, spare: Any
@@ -424,11 +428,8 @@ class Filler:
         candidates = [text]
         pattern = schema.get("pattern")
         if isinstance(pattern, str):
-            for more in (0, 1, 2, 4, 8, 16, 32, schema.get("minLength", 0)):
-                try:
-                    candidates.append(patterns.example(pattern, more))
-                except ValueError:
-                    break
+            least = schema.get("minLength", 0)
+            candidates += patterns.examples(pattern, (0, 1, 2, 4, 8, least))
         least = min(schema.get("minLength", 0), 10_000)
         if len(text) < least:
             text = f"{text} " * (least // (len(text) + 1) + 1)
@@ -554,13 +555,6 @@ def _kind(schema: dict[str, Any]) -> str:
         if kind is None and key in schema:
             return meant
     return kind or "string"
-
-
-def _least(schema: dict[str, Any]) -> Any:
-    """Something of the right type, when there was too much work."""
-    kinds = {"object": {}, "array": [], "boolean": False, "null": None}
-    kinds |= {"integer": 1, "number": 1}
-    return kinds.get(_kind(schema), "")
 
 
 def _format(schema: dict[str, Any], hint: frozenset[str]) -> str | None:
