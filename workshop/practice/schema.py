@@ -11,7 +11,6 @@ import functools
 import math
 import re
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from typing import Any
 
 from workshop.practice import choices, patterns, words, work
@@ -578,6 +577,8 @@ def _made_number(
     schema: dict[str, Any], kind: str, accept: Callable[[Any], bool]
 ) -> int | float:
     """The largest number that is allowed, or else the smallest, or 1."""
+    from fractions import Fraction  # late: it is seldom needed
+
     step = Fraction(str(schema.get("multipleOf") or 1))
     limits = ("maximum", "minimum", "exclusiveMaximum", "exclusiveMinimum")
     bounds = [
