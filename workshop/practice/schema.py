@@ -7,7 +7,6 @@ it does not offer is made up, and the whole is validated in the end.
 from __future__ import annotations
 
 import datetime
-import functools
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -15,10 +14,16 @@ from typing import Any
 
 from workshop.practice import choices, patterns, words, work
 from workshop.practice.source import PATTERNS, Source, clauses
+from workshop.practice.validity import (
+    JUDGED,
+    accepts,
+    as_dict,
+    target,
+    validator,
+)
 
 DEEPEST = 12  # levels; a schema may contain itself
 DEEPEST_FOUND = 4  # levels that are looked for in the text
-MOST_UNFOLDED = 4000  # parts of a schema that a validator may have
 ABSENT = object()
 # What these lists are for is said in the vocabulary.
 FREE = words.listed("free_text")
@@ -31,12 +36,6 @@ NAMES = {
     for form, names in words.VOCABULARY["format_names"].items()
 }
 EXAMPLES = words.VOCABULARY["format_examples"]
-# What limits a value beside its type.
-JUDGED = (
-    *("enum", "format", "pattern", "minLength", "maxLength", "multipleOf"),
-    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
-    *("minItems", "maxItems", "uniqueItems", "minProperties"),
-)
 
 
 class Filler:
@@ -80,21 +79,13 @@ class Filler:
     def value(self) -> Any:
         """A value that was validated, and mended where it failed."""
         value, _ = self.fill()
-        valid = self._validator()
+        valid = validator(self._root)
         if valid(value):
             return value
         self._bare = True
         self._work.refill()
         made_up, _ = self.fill()
         return made_up if valid(made_up) else value
-
-    def _validator(self) -> Callable[[Any], bool]:
-        try:
-            if _unfolded(self._root, self._root, MOST_UNFOLDED, ()) < 0:
-                return lambda value: True  # to judge it would take too long
-            return _compiled(self._root).is_valid
-        except (ValueError, RecursionError):  # no schema
-            return lambda value: True
 
     def _spend(self) -> bool:
         """Whether there is still work to be done."""
@@ -103,7 +94,7 @@ class Filler:
     def _object(
         self, schema: dict[str, Any], depth: int
     ) -> tuple[dict[str, Any], bool]:
-        parts = _dict(schema.get("properties"))
+        parts = as_dict(schema.get("properties"))
         every = [n for n in schema.get("required", ()) if n in parts]
         required = [
             n for n in every if not self._nullable(self._resolved(parts[n]))
@@ -148,7 +139,7 @@ class Filler:
         options = self._options(schema)
         if options:
             return self._find_choice(options)
-        accept = self._accepts(schema)
+        accept = accepts(schema)
         hint = _hint(name)
         match _kind(schema):
             case "string":
@@ -171,7 +162,7 @@ class Filler:
     def _options(self, schema: dict[str, Any]) -> list[Any]:
         """What a schema lets one choose from; a description may list it."""
         if "enum" in schema:
-            accept = self._accepts(schema)
+            accept = accepts(schema)
             options = [c for c in schema["enum"] if accept(c)]
             return options or schema["enum"]
         if _kind(schema) == "string" and not set(JUDGED) & set(schema):
@@ -270,7 +261,7 @@ class Filler:
         accept: Callable[[Any], bool],
     ) -> Any:
         item = self._resolved(schema.get("items") or {})
-        fits = self._accepts(item)
+        fits = accepts(item)
         found = list(filter(fits, self._entries(item, name, depth)))
         if schema.get("uniqueItems"):
             found = [v for i, v in enumerate(found) if v not in found[:i]]
@@ -325,7 +316,7 @@ class Filler:
         else:
             pairs = re.findall(r"(\w+)\s*[:=]\s*([^\s,;]+)", self._source.text)
             value, found = dict(pairs), bool(pairs)
-            found = found and self._accepts(schema)(value)
+            found = found and accepts(schema)(value)
         if found and value:
             return value
         self._source.give_back(mark)
@@ -339,7 +330,7 @@ class Filler:
         schema = self._resolved(schema)
         if not self._spend() and self._goes_on(schema):
             return [] if _kind(schema) == "array" else {}
-        accept = self._accepts(schema)
+        accept = accepts(schema)
         if "default" in schema and accept(schema["default"]):
             return schema["default"]
         if "const" in schema:
@@ -397,7 +388,7 @@ class Filler:
     def _vary(self, item: Any, name: str, depth: int, number: int) -> Any:
         """A value for one more entry of a list, another where it can be."""
         schema = self._resolved(item)
-        accept = self._accepts(schema)
+        accept = accepts(schema)
         options = self._options(schema)
         if options:
             return options[number % len(options)]
@@ -436,26 +427,16 @@ class Filler:
         candidates.append(text[: schema.get("maxLength")])
         return next(filter(accept, candidates), candidates[-1])
 
-    def _accepts(self, schema: dict[str, Any]) -> Callable[[Any], bool]:
-        """Whether a value keeps to a part's own limits."""
-        alone = {name: schema[name] for name in JUDGED if name in schema}
-        if not alone:
-            return lambda value: True
-        try:
-            return _compiled(alone).is_valid
-        except ValueError:
-            return lambda value: True
-
     def _resolved(self, schema: Any, depth: int = 0) -> dict[str, Any]:
         """The schema with its references and parts put in."""
-        schema = _dict(schema)
+        schema = as_dict(schema)
         for _ in range(DEEPEST):
             if not isinstance(schema.get("$ref"), str):
                 break
             own = {k: v for k, v in schema.items() if k != "$ref"}
-            schema = {**_target(self._root, schema["$ref"]), **own}
+            schema = {**target(self._root, schema["$ref"]), **own}
         variants = schema.get("anyOf") or schema.get("oneOf") or []
-        merged = {**schema, "anyOf": [_dict(part) for part in variants]}
+        merged = {**schema, "anyOf": [as_dict(part) for part in variants]}
         merged.pop("oneOf", None)
         for part in merged.pop("allOf", ()):
             if depth < DEEPEST and self._spend():
@@ -463,7 +444,7 @@ class Filler:
                 more = {k: v for k, v in more.items() if v != []}
                 both = ("properties", "required")
                 if isinstance(more.get("properties"), dict):
-                    before = _dict(merged.get(both[0]))
+                    before = as_dict(merged.get(both[0]))
                     more[both[0]] = {**before, **more[both[0]]}
                     more[both[1]] = [
                         *merged.get(both[1], ()),
@@ -478,65 +459,6 @@ class Filler:
             self._resolved(part).get("type") == "null"
             for part in schema["anyOf"]
         )
-
-
-def _compiled(schema: dict[str, Any]) -> Any:
-    """A validator; ValueError if this is no schema."""
-    import jsonschema_rs  # late: the server starts without it
-
-    options = _validation_options()
-    return jsonschema_rs.Draft202012Validator(schema, **options)
-
-
-@functools.cache
-def _validation_options() -> dict[str, Any]:
-    import jsonschema_rs
-
-    bounded = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000)
-    return {"validate_formats": True, "pattern_options": bounded}
-
-
-def _unfolded(part: Any, root: Any, left: int, path: tuple[str, ...]) -> int:
-    """What is left of so many parts when each reference is followed.
-
-    Below zero, a validator might not come to its end in time.
-    """
-    left -= 1
-    if left < 0 or not isinstance(part, dict | list):
-        return left
-    if isinstance(part, list):
-        for inner in part:
-            left = _unfolded(inner, root, left, path)
-        return left
-    for key, inner in part.items():
-        if key == "$ref" and isinstance(inner, str):
-            if inner not in path and len(path) < 40:
-                target = _target(root, inner)
-                left = _unfolded(target, root, left, (*path, inner))
-        elif key not in ("$defs", "definitions", "enum", "const", "default"):
-            left = _unfolded(inner, root, left, path)
-        if left < 0:
-            break
-    return left
-
-
-def _target(root: Any, reference: str) -> dict[str, Any]:
-    """What a reference points to; ValueError if there is nothing."""
-    target = root
-    for step in reference.split("/")[1:]:
-        step = step.replace("~1", "/").replace("~0", "~")
-        try:
-            target = target[int(step) if isinstance(target, list) else step]
-        except (KeyError, IndexError, ValueError, TypeError):
-            raise ValueError(
-                f"reference can only point to definitions: {reference!r}"
-            ) from None
-    return _dict(target)
-
-
-def _dict(schema: Any) -> dict[str, Any]:
-    """A schema may be ``true`` too, which allows anything."""
-    return schema if isinstance(schema, dict) else {}
 
 
 def _hint(name: str) -> frozenset[str]:
