@@ -145,18 +145,36 @@ class Filler:
             case "string":
                 return self._find_text(schema, name, hint, hinted, accept)
             case "integer" | "number" as kind:
-                number = self._source.take(
-                    "number",
-                    hint if hinted else None,
-                    lambda text: accept(_number(text, kind)),
-                )
-                return ABSENT if number is None else _number(number, kind)
+                return self._find_number(schema, kind, hint, hinted, accept)
             case "boolean":
                 return self._find_flag(hint)
             case "array" if not hinted and depth < DEEPEST_FOUND:
                 return self._find_list(schema, name, depth, accept)
             case "object" if not hinted and depth < DEEPEST_FOUND:
                 return self._find_object(schema, depth, part)
+        return ABSENT
+
+    def _find_number(
+        self,
+        schema: dict[str, Any],
+        kind: str,
+        hint: frozenset[str],
+        hinted: bool,
+        accept: Callable[[Any], bool],
+    ) -> Any:
+        # A text that says "from 1 to 5" means neither of them.
+        bounds = (schema.get("minimum"), schema.get("maximum"))
+        for avoided in (bounds, ()):
+            number = self._source.take(
+                "number",
+                hint if hinted else None,
+                lambda text, avoided=avoided: (
+                    accept(_number(text, kind))
+                    and _number(text, kind) not in avoided
+                ),
+            )
+            if number is not None:
+                return _number(number, kind)
         return ABSENT
 
     def _options(self, schema: dict[str, Any]) -> list[Any]:
