@@ -47,8 +47,8 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _ABOUT_ME = re.compile(r"\b(?:do|did|am|was|have|should) i\b|\bmy\b", re.I)
 _MINE = re.compile(r"\b(?:i|i'm|my|the user)\b", re.I)
 _ASKS_SUMMARY = re.compile(
-    r"\b(?:summar(?:y|i[sz]e)|extract)\b.{0,80}\b(?:conversation|messages?|"
-    r"chat|dialog(?:ue)?|history|above)\b",
+    r"\b(?:summary|summari[sz]e|extract)\b.{0,80}\b(?:conversation|messages?|"
+    r"chat|dialog|dialogue|history|above)\b",
     re.I | re.S,
 )
 _SAID = re.compile(

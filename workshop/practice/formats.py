@@ -11,8 +11,8 @@ MOST = 40  # JSON texts in them
 _DECODER = json.JSONDecoder()
 _JSON = re.compile(r"\bjson\b", re.I)
 _KEYS = re.compile(
-    r"\b(?:keys?|fields?|propert(?:y|ies)|attributes?|"
-    r"JSON(?: object)? with(?!.{0,12}\b(?:key|field|propert|attr)))\b[:\s]*"
+    r"\b(?:keys?|fields?|property|properties|attributes?|"
+    r"JSON(?: object)? with(?!.{0,12}\b(?:key|field|property|properties|attr)))\b[:\s]*"
     r"(?:named\s|called\s|are\s)?((?:[\"'`]?[A-Za-z_]\w*[\"'`]?"
     r"(?:,\s*(?:and\s)?|\s+and\s+|(?=\W|$)))+)",
 )
@@ -64,7 +64,7 @@ def _object(parts: dict[str, Any]) -> dict[str, Any]:
 
 def _keys(text: str) -> list[str]:
     listed = _KEYS.search(text)
-    named = re.search(r"\b(?:keys?|fields?|propert(?:y|ies))\b", text)
+    named = re.search(r"\b(?:keys?|fields?|property|properties)\b", text)
     quoted = _QUOTED.findall(text) if named else []
     if quoted or not listed:
         return quoted
