@@ -12,7 +12,8 @@ _DECODER = json.JSONDecoder()
 _JSON = re.compile(r"\bjson\b", re.I)
 _KEYS = re.compile(
     r"\b(?:keys?|fields?|property|properties|attributes?|"
-    r"JSON(?: object)? with(?!.{0,12}\b(?:key|field|property|properties|attr)))\b[:\s]*"
+    r"JSON(?: object)? with"
+    r"(?!.{0,12}\b(?:key|field|property|properties|attr)))\b[:\s]*"
     r"(?:named\s|called\s|are\s)?((?:[\"'`]?[A-Za-z_]\w*[\"'`]?"
     r"(?:,\s*(?:and\s)?|\s+and\s+|(?=\W|$)))+)",
 )
