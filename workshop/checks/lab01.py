@@ -20,8 +20,10 @@ from workshop.checks.kit import (
     chat_graph,
     count,
     expect,
+    failures,
     result,
     start,
+    tells_of,
     texts_of,
 )
 
@@ -37,6 +39,7 @@ async def tables_together(answer: Answer) -> str:
     """01.0: serve some tables together, texts in the order of the tables."""
     for tables in (3, 4):
         await _together(answer, tables, graph=None, tables=tables)
+    await _one_fails(answer, tables=3)
     return "three calls together: 3 requests were in flight at once"
 
 
@@ -45,6 +48,7 @@ async def questions_together(answer: Answer) -> str:
     await _together(answer, 3, graph=None, questions=QUESTIONS)
     again = ["The bill?", "The bill?", "Any bread?", "A table?"]
     await _together(answer, 4, graph=None, questions=again)
+    await _one_fails(answer, questions=again)
     return "three calls together: 3 requests were in flight at once"
 
 
@@ -88,6 +92,21 @@ async def _together(answer: Answer, many: int, **given: Any) -> None:
         raise Wrong("the texts are in another order than the questions")
 
 
+async def _one_fails(answer: Answer, **given: Any) -> None:
+    """A call that failed has no text."""
+    for kind, error in failures().items():
+        answers = iter([["One"], [error]])
+        model = ScriptedModel(script=lambda _, a=answers: next(a, ["More"]))
+        try:
+            value = await result(answer, graph=chat_graph(model), **given)
+        except Exception as raised:
+            if tells_of(raised, error):
+                continue
+            raise
+        texts_of(value)
+        raise Wrong(f"a call failed ({kind}), and nobody is told")
+
+
 # --- 01.2
 
 
@@ -102,11 +121,12 @@ async def calls_overlap(answer: Answer) -> str:
         threads.add(threading.get_ident())
         return [PAUSE, "About ", asked]
 
-    model = ScriptedModel.watching(answer, script)
-    built = call(answer, llm=model)
-    graph = expect(built, CompiledStateGraph, "a compiled graph")
     for guests in GUESTS:
+        model = ScriptedModel.watching(answer, script)
+        built = call(answer, llm=model)
+        graph = expect(built, CompiledStateGraph, "a compiled graph")
         await _serve(graph, model, guests, threads)
+        await _serve(graph, model, 2, threads)
     return f"{GUESTS[0]} calls overlapped: {GUESTS[0]} requests in flight"
 
 

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from langgraph.graph import START, MessagesState, StateGraph
@@ -42,6 +43,7 @@ async def threads_overlap(answer: Answer) -> str:
     """02.0: call what blocks for each table, together, off the loop."""
     for tables in ([3, 1, 2], [7, 5, 7, 6]):
         await _tables(answer, tables)
+    await _one_fails(answer)
     return "3 calls at once, and the loop stayed free"
 
 
@@ -74,6 +76,17 @@ async def _tables(answer: Answer, tables: list[int]) -> None:
         )
     if texts != [f"soup for {table}" for table in tables]:
         raise Wrong("the texts are not those of the tables, in their order")
+
+
+async def _one_fails(answer: Answer) -> None:
+    def slow(table: int) -> str:
+        if table == 2:
+            raise KeyError("soup")
+        return f"soup for {table}"
+
+    with suppress(KeyError):
+        texts_of(await result(answer, slow=slow, tables=[1, 2, 3]))
+        raise Wrong("a call failed, and nobody is told")
 
 
 # --- 02.1
@@ -151,8 +164,8 @@ NESTED = (
     "nest_asyncio out"
 )
 BATCHES = [
-    [["Soup?", "Bread?", "Cake?"], ["Tea?", "Milk?", "Tea?"]],
-    [["A table?"], ["The bill?", "Fish?"], ["Who waits?", "Why?"]],
+    [["Tea?", "Milk?", "Tea?"], ["Soup?", "Bread?", "Cake?"]],
+    [["Who waits?"], ["Fish?", "The bill?"], ["A table?", "Why?"]],
 ]
 
 
