@@ -63,9 +63,15 @@ async def names_what_is_left(answer: Answer) -> str:
         menu.add_node(dish, cook)
     menu.add_edge(START, "soup").add_edge("soup", "fish")
     menu.add_edge("soup", "cake")
+    for stopped in ["soup"], ["soup", "fish"]:
+        await _names(answer, menu, stopped)
+    return "it names 2 nodes of a run that was stopped, and 0 of others"
+
+
+async def _names(answer: Answer, menu: StateGraph, where: list[str]) -> None:
     async with memory() as saver:
         graph = menu.compile(checkpointer=saver)
-        for thread, stopped in ("cut", ["soup"]), ("done", []):
+        for thread, stopped in ("cut", where), ("done", []):
             await graph.ainvoke(ask("A"), on(thread), interrupt_after=stopped)
         for thread in "cut", "done", "new", "cut":
             right = (await graph.aget_state(on(thread))).next
@@ -79,7 +85,6 @@ async def names_what_is_left(answer: Answer) -> str:
                     f"it returned {names!r} for a thread where {right!r} "
                     "is next"
                 )
-    return "it names 2 nodes of a run that was stopped, and 0 of others"
 
 
 # --- 14.1
@@ -124,6 +129,11 @@ async def survives_restarts(answer: Answer) -> str:
         async with AsyncSqliteSaver.from_conn_string(path) as saver:
             graph = create_agent(model, [], checkpointer=saver)
             number = len(await kept(graph, "ada"))
+        # `llm`
+        other = ScriptedModel()
+        given = {"llm": other, "path": path, "thread": "eve", "text": "Hi"}
+        await all_of(answer, **given)
+        other.must_be_used("llm")
         # "also when the reader leaves early or the model fails"
         await _closes_when_left(answer, model, path)
         await _closes_after_a_failure(answer, model, path)
@@ -373,6 +383,11 @@ async def edits_a_message(answer: Answer) -> str:
             )
         if (await texts(graph, "eve"))[::2] != said:
             raise Wrong("it changed another thread")
+    async with memory() as saver:
+        other = ScriptedModel()
+        graph = chat_graph(other, saver)
+        await graph.ainvoke(ask("Soup"), on("ada"))
+        await _edited(answer, graph, other, 0, "Fish")
     return (
         "after 5 edits the chat goes on, and the first version is one of "
         f"{count(len(versions), 'state')} in the history"

@@ -70,6 +70,13 @@ async def deletes_in_turn(answer: Answer) -> str:
             if not await texts(graph, "kept"):
                 raise Wrong("it deleted another thread, too")
             await _lets_go_after_an_error(answer, saver)
+    async with memory() as saver:
+        graph = chat_graph(ScriptedModel(), saver)
+        await graph.ainvoke(ask("Hello"), on("ada"))
+        given = {"saver": saver, "thread": "ada", "lock": asyncio.Lock()}
+        await result(answer, **given)
+        if await texts(graph, "ada"):
+            raise Wrong("it used another saver than the one it was given")
     return "it waits for the run under way; 2 threads stay deleted"
 
 
@@ -312,7 +319,9 @@ async def deletes_what_is_old(answer: Answer) -> str:
             await _clean(answer, saver, age, gone)
     saver = InMemorySaver()
     await _fill(saver)
-    await _clean(answer, saver, 365 * DAY, ["a year", "two years"])
+    # What another saver had is of no interest.
+    await saver.adelete_thread("two years")
+    await _clean(answer, saver, 365 * DAY, ["a year"])
     return "2 old threads are deleted, and of the others nothing is lost"
 
 

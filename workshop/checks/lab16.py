@@ -77,6 +77,10 @@ async def lists_the_questions(answer: Answer) -> str:
                 raise Wrong(
                     f"it returned {found} for a thread that waits for {right}"
                 )
+    async with memory() as saver:
+        graph = builder.compile(checkpointer=saver)
+        if await result(answer, graph=graph, thread="both"):
+            raise Wrong("it asked another graph than the one it was given")
     return "it lists 2 questions, 1 and 0, as many as the thread waits for"
 
 
@@ -129,6 +133,8 @@ async def asks_back(answer: Answer) -> str:
             await _converses(answer, waiter, thread)
         await _answers_for_another(answer, waiter)
         await _is_not_misled(answer, waiter)
+    async with memory() as saver:
+        await _converses(answer, Waiter(answer, saver), "1")
     number = len(waiter.answers)
     return f"{number} questions came in the stream, and got their answers"
 
@@ -286,6 +292,12 @@ async def repairs(answer: Answer) -> str:
             total += await _repaired(answer, graph, model, thread)
         for thread in "sound", "new", "two messages":
             await _untouched(answer, graph, thread)
+    async with memory() as saver:
+        model = ScriptedModel()
+        graph = chat_graph(model, saver)
+        name, messages = next(iter(BROKEN.items()))
+        await graph.aupdate_state(on(name), {"messages": messages})
+        await _repaired(answer, graph, model, name)
     return f"{total} calls got their result, and a sound thread is not touched"
 
 
