@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from typing import Any
 
 from langchain.agents import create_agent
@@ -274,8 +275,6 @@ async def each_call_early(answer: Answer) -> str:
 
 async def _calls(answer: Answer, calls: list[tuple[str, str]]) -> int:
     """Stop the chunks where each call but the first has just begun."""
-    import json
-
     parts: list[Any] = [AIMessageChunk(content="")]
     parts.append(AIMessageChunk(content="One moment"))
     for index, (name, args) in enumerate(calls):
@@ -283,10 +282,10 @@ async def _calls(answer: Answer, calls: list[tuple[str, str]]) -> int:
         parts.append(AIMessageChunk(content="", tool_call_chunks=[begin]))
         if index:
             parts.append(PAUSE)
-        for place in range(0, len(args), 5):
+        for place in range(0, len(args), 2):
             piece = {
                 "name": None,
-                "args": args[place : place + 5],
+                "args": args[place : place + 2],
                 "id": None,
                 "index": index,
             }
@@ -327,7 +326,8 @@ async def _calls(answer: Answer, calls: list[tuple[str, str]]) -> int:
             "arguments of several calls were joined: keep them apart by "
             "`index`"
             if error.msg == "Extra data"
-            else "a piece of arguments is no JSON yet: join the pieces first"
+            else "a part of the arguments was taken for all of them: they "
+            "are complete when the next call begins"
         ) from None
     _must_be_right(found, expected)
     if early < len(calls) - 1:
