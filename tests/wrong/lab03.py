@@ -30,7 +30,11 @@ class Step:
 # --- 03.0
 
 
-@wrong("03.0", EMPTY)
+@wrong(
+    "03.0",
+    "the list is empty: this mode has nothing to say about nodes, or its "
+    "name is misspelled",
+)
 async def forgets_the_s(graph, order):
     stream = graph.astream(order, stream_mode="update")
     return [node async for chunk in stream for node in chunk]
@@ -56,7 +60,10 @@ async def keeps_the_updates(graph, order):
     return [chunk async for chunk in graph.astream(order)]
 
 
-@wrong("03.0", "`cook` ran twice and is named once")
+@wrong(
+    "03.0",
+    "`taste` ran three times and is named once",
+)
 async def collects_in_a_dict(graph, order):
     nodes = {}
     async for chunk in graph.astream(order, stream_mode="updates"):
@@ -131,8 +138,7 @@ MODES = ["messages", "custom", "updates"]
 
 @wrong(
     "03.1",
-    "the first Progress came when the cake was ready: collecting is not "
-    "streaming",
+    "the first Step came late: collecting is not streaming",
 )
 async def collects_then_yields(graph, order):
     stream = graph.astream(order, stream_mode=MODES)
@@ -245,7 +251,7 @@ async def reads_the_updates(graph, order):
 
 @wrong(
     "03.2",
-    "three tasks were named `cook` and one is left: tell them apart by `id`",
+    "four tasks were named `cook` and one is left: tell them apart by `id`",
 )
 async def pairs_by_name(graph, order):
     report = {}
@@ -256,7 +262,7 @@ async def pairs_by_name(graph, order):
 
 @wrong(
     "03.2",
-    "7 entries for 4 tasks: the start and the end of a task share one `id`",
+    "9 entries for 5 tasks: the start and the end of a task share one `id`",
 )
 async def lists_every_chunk(graph, order):
     tasks = await tasks_of(graph, order)
@@ -303,7 +309,11 @@ async def writes_lines(graph, order):
     return list(report.values())
 
 
-@wrong("03.0", "?")
+@wrong(
+    "03.0",
+    "the list is empty: this mode has nothing to say about nodes, or its "
+    "name is misspelled",
+)
 async def asks_where_messages_come_from(graph, order):
     names = []
     async for _, about in graph.astream(order, stream_mode="messages"):
@@ -311,7 +321,11 @@ async def asks_where_messages_come_from(graph, order):
     return names
 
 
-@wrong("03.0", "?")
+@wrong(
+    "03.0",
+    "`dry` started before `wash` and finished after it: the order is not "
+    "that of the ends",
+)
 async def names_the_starts(graph, order):
     names = []
     async for task in graph.astream(order, stream_mode="tasks"):
@@ -320,7 +334,10 @@ async def names_the_starts(graph, order):
     return names
 
 
-@wrong("03.1", "?")
+@wrong(
+    "03.1",
+    "where `Progress 0` belongs came `Progress 25`",
+)
 async def drops_the_zero(graph, order):
     async for mode, chunk in graph.astream(order, stream_mode=MODES):
         if mode == "custom":
@@ -331,7 +348,10 @@ async def drops_the_zero(graph, order):
                 yield event
 
 
-@wrong("03.1", "?")
+@wrong(
+    "03.1",
+    "where `Token '\\n\\n'` belongs came `Token '0'`",
+)
 async def strips_the_tokens(graph, order):
     async for mode, chunk in graph.astream(order, stream_mode=MODES):
         for event in typed(mode, chunk):
@@ -365,7 +385,10 @@ class OneByOne:
         return self.ready.pop(0)
 
 
-@wrong("03.2", "?")
+@wrong(
+    "03.2",
+    "it swallowed a cancel from outside: catch `Exception`, not more",
+)
 async def catches_every_end(graph, order):
     report = {}
     with suppress(BaseException):
@@ -374,7 +397,10 @@ async def catches_every_end(graph, order):
     return list(report.values())
 
 
-@wrong("03.2", "?")
+@wrong(
+    "03.2",
+    "the tasks are not in the order in which they started",
+)
 async def puts_what_was_cut_off_last(graph, order):
     report = {}
     for task in await tasks_of(graph, order):

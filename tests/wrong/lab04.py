@@ -97,7 +97,7 @@ async def only_moves_the_bar(graph, order, bar):
 
 @wrong(
     "04.1",
-    "the bar showed [25, 75, 150, 250], the oven said [25, 50, 75, 100]",
+    "the bar showed [0, 25, 50, 150], the oven said [0, 25, 25, 100]",
 )
 async def adds_up(graph, order, bar):
     async for chunk in graph.astream(order, stream_mode="custom"):
@@ -178,7 +178,10 @@ async def forgets_the_version(graph, order):
     return paths
 
 
-@wrong("04.2", "?")
+@wrong(
+    "04.2",
+    "where `kitchen/1/cook` belongs it says `kitchen//cook`",
+)
 async def cuts_off_an_id(graph, order):
     paths = []
     async for part in graph.astream(order, subgraphs=True, version="v2"):
@@ -196,7 +199,10 @@ async def reads_v1(graph, order):
     return paths
 
 
-@wrong("04.1", "?")
+@wrong(
+    "04.1",
+    "the bar never showed 0, which is a percent, too",
+)
 async def drops_the_zero(graph, order, bar):
     modes = ["custom", "values"]
     async for mode, chunk in graph.astream(order, stream_mode=modes):
@@ -207,7 +213,10 @@ async def drops_the_zero(graph, order, bar):
     return state["messages"][-1].text
 
 
-@wrong("04.1", "?")
+@wrong(
+    "04.1",
+    "the bar showed [0, 0, 25, 25, 100], the oven said [0, 25, 25, 100]",
+)
 async def watches_the_cake(graph, order, bar):
     modes = ["custom", "values"]
     async for mode, chunk in graph.astream(order, stream_mode=modes):
@@ -249,7 +258,11 @@ async def reads_the_updates(graph, order, bar):
 # --- 04.0
 
 
-@wrong("04.0", "?")
+@wrong(
+    "04.0",
+    "only the outermost graph's reports are there: what is inside needs "
+    "`subgraphs=True`",
+)
 async def stays_on_top(graph, order):
     reports = []
     async for part in graph.astream(order, stream_mode="custom", version="v2"):
@@ -257,7 +270,10 @@ async def stays_on_top(graph, order):
     return reports
 
 
-@wrong("04.0", "?")
+@wrong(
+    "04.0",
+    "the list holds dict of a stream, not what was written: take its data",
+)
 async def keeps_the_parts(graph, order):
     reports = []
     async for part in graph.astream(
@@ -267,7 +283,10 @@ async def keeps_the_parts(graph, order):
     return reports
 
 
-@wrong("04.0", "?")
+@wrong(
+    "04.0",
+    "what is empty or None was written, too, and is gone",
+)
 async def drops_what_is_falsy(graph, order):
     reports = []
     async for part in graph.astream(
@@ -278,7 +297,13 @@ async def drops_what_is_falsy(graph, order):
     return reports
 
 
-@wrong("04.0", "?")
+@wrong(
+    "04.0",
+    "it says [{'greet': None}, {'cook': None}, {'taste': None}, "
+    "{'kitchen': {'dishes': []}}, {'pay': None}, {'floor': {'dishes': "
+    "[]}}, {'bye': None}], but ['Welcome!', 0, None, '', 'soup', 'soup', "
+    "False, [], {}, 'bread', 'good', {'euros': 9}] was written",
+)
 async def reads_the_updates_instead(graph, order):
     reports = []
     async for part in graph.astream(order, subgraphs=True, version="v2"):
@@ -286,7 +311,10 @@ async def reads_the_updates_instead(graph, order):
     return reports
 
 
-@wrong("04.0", "?")
+@wrong(
+    "04.0",
+    "it returned None, not a list of what was written: is a `return` missing?",
+)
 async def prints_the_reports(graph, order):
     async for part in graph.astream(
         order, stream_mode="custom", subgraphs=True, version="v2"
@@ -303,7 +331,11 @@ async def reads_pairs(graph, order):
 # --- 04.3
 
 
-@wrong("04.3", "?")
+@wrong(
+    "04.3",
+    "it counted 33 of 47 tokens: calls in a tool, in an inner graph or "
+    "of a model tagged `nostream` are missing",
+)
 async def sums_the_state(graph, order):
     state = await graph.ainvoke(order)
     total = 0
@@ -313,7 +345,11 @@ async def sums_the_state(graph, order):
     return total
 
 
-@wrong("04.3", "?")
+@wrong(
+    "04.3",
+    "it counted 45 of 47 tokens: calls in a tool, in an inner graph or "
+    "of a model tagged `nostream` are missing",
+)
 async def sums_the_tokens_of_messages(graph, order):
     total = 0
     async for part in graph.astream(
@@ -325,7 +361,11 @@ async def sums_the_tokens_of_messages(graph, order):
     return total
 
 
-@wrong("04.3", "?")
+@wrong(
+    "04.3",
+    "it counted 86 tokens of 47: only `output_tokens` count, and each "
+    "call once",
+)
 async def counts_all_tokens(graph, order):
     total = 0
     async for event in graph.astream_events(order, version="v2"):
@@ -334,7 +374,11 @@ async def counts_all_tokens(graph, order):
     return total
 
 
-@wrong("04.3", "?")
+@wrong(
+    "04.3",
+    "it counted 6 of 47 tokens: calls in a tool, in an inner graph or of "
+    "a model tagged `nostream` are missing",
+)
 async def counts_the_calls(graph, order):
     total = 0
     async for event in graph.astream_events(order, version="v2"):
@@ -343,7 +387,10 @@ async def counts_the_calls(graph, order):
     return total
 
 
-@wrong("04.3", "?")
+@wrong(
+    "04.3",
+    "it counted nothing: which event has the whole message?",
+)
 async def waits_for_another_event(graph, order):
     total = 0
     async for event in graph.astream_events(order, version="v2"):
@@ -352,7 +399,11 @@ async def waits_for_another_event(graph, order):
     return total
 
 
-@wrong("04.3", "?")
+@wrong(
+    "04.3",
+    "it counted 14 of 47 tokens: calls in a tool, in an inner graph or "
+    "of a model tagged `nostream` are missing",
+)
 async def keeps_the_last_call(graph, order):
     total = 0
     async for event in graph.astream_events(order, version="v2"):
@@ -361,7 +412,10 @@ async def keeps_the_last_call(graph, order):
     return total
 
 
-@wrong("04.3", "?")
+@wrong(
+    "04.3",
+    "it returned None, not a number: is a `return` missing?",
+)
 async def prints_the_total(graph, order):
     total = 0
     async for event in graph.astream_events(order, version="v2"):

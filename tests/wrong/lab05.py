@@ -49,7 +49,10 @@ def takes_empty_chunks(message, about):
     return speaks and isinstance(message, AIMessageChunk)
 
 
-@wrong("05.0", "users of create_agent see 1 of 12 tokens")
+@wrong(
+    "05.0",
+    "users of create_agent see 1 of 5 tokens",
+)
 def takes_only_the_first_word(message, about):
     return message.text == " euros"
 
@@ -100,7 +103,10 @@ async def takes_every_model(graph, question):
             yield message.text
 
 
-@wrong("05.1", "16 pieces have no text")
+@wrong(
+    "05.1",
+    "3 pieces without text: keep those that have some",
+)
 async def keeps_empty_pieces(graph, question):
     stream = tokens(graph, question, subgraphs=True)
     async for _, (message, about) in stream:
@@ -121,7 +127,7 @@ async def yields_the_last_message(graph, question):
 
 @wrong(
     "05.1",
-    "nothing was streamed: the model had finished before the first piece came",
+    "nothing was streamed: the pieces came when the model had finished",
 )
 async def collects_first(graph, question):
     pieces = []
@@ -164,7 +170,8 @@ async def reads_each_chunk(chunks):
 
 @wrong(
     "05.2",
-    "a piece of arguments is no JSON yet: join the pieces first",
+    "a part of the arguments was taken for all of them: they are "
+    "complete when the next call begins",
 )
 async def parses_each_piece(chunks):
     async for chunk in chunks:
@@ -188,7 +195,8 @@ async def joins_all_arguments(chunks):
 
 @wrong(
     "05.2",
-    "the first call was complete at chunk 10, but came after chunk 28 of 28",
+    "0 of 4 calls came before the model had finished: one is complete "
+    "when the next one begins",
 )
 async def waits_for_the_end(chunks):
     whole = None
@@ -248,7 +256,11 @@ async def returns_them(chunks):
     return [chunk.tool_calls async for chunk in chunks]
 
 
-@wrong("05.2", "?")
+@wrong(
+    "05.2",
+    "a part of the arguments was taken for all of them: they are "
+    "complete when the next call begins",
+)
 async def takes_a_brace_for_the_end(chunks):
     name, args = None, ""
     async for chunk in chunks:
@@ -274,18 +286,29 @@ async def begins_with_a_name(chunks):
         yield name, json.loads(args)
 
 
-@wrong("05.0", "?")
+@wrong(
+    "05.0",
+    "users of create_agent see what a helper writes in the node "
+    "`summary.before_model`",
+)
 def filters_by_type(message, about):
     return message.type == "AIMessageChunk" and bool(message.text)
 
 
-@wrong("05.0", "?")
+@wrong(
+    "05.0",
+    "users of create_agent see the whole message of a model tagged "
+    "`nostream`: it is no chunk",
+)
 def shows_whole_messages(message, about):
     speaks = about["langgraph_node"] in ("model", "agent")
     return speaks and bool(message.text)
 
 
-@wrong("05.0", "?")
+@wrong(
+    "05.0",
+    "users of create_agent see 4 of 5 tokens",
+)
 def strips_the_text(message, about):
     speaks = about["langgraph_node"] in ("model", "agent")
     chunk = message.type == "AIMessageChunk"
@@ -300,7 +323,11 @@ def names_the_others(message, about):
     return node != "tools" and "." not in node
 
 
-@wrong("05.1", "?")
+@wrong(
+    "05.1",
+    "guests read 'Soup0nono{}éishot', not what the waiter said, "
+    "unchanged: 'Soup\\n\\n0 nono{}\\n\\u2028é is hot'",
+)
 async def strips_the_tokens(graph, question):
     stream = tokens(graph, question, subgraphs=True)
     async for _, (message, about) in stream:
@@ -336,13 +363,19 @@ async def ended(graph, question, node):
     return text, reason
 
 
-@wrong("05.3", "?")
+@wrong(
+    "05.3",
+    "it says True of an answer out of tokens",
+)
 async def trusts_the_end(graph, question, node):
     text, _ = await ended(graph, question, node)
     return text, True
 
 
-@wrong("05.3", "?")
+@wrong(
+    "05.3",
+    "it says True of a refusal",
+)
 async def forgets_the_refusal(graph, question, node):
     text, reason = "", None
     try:
@@ -355,7 +388,10 @@ async def forgets_the_refusal(graph, question, node):
     return text, reason == "stop"
 
 
-@wrong("05.3", "?")
+@wrong(
+    "05.3",
+    "it says True of an answer that just ended",
+)
 async def knows_no_missing_reason(graph, question, node):
     text, reason = "", "stop"
     try:
@@ -368,13 +404,20 @@ async def knows_no_missing_reason(graph, question, node):
     return text, reason == "stop" and text != ""
 
 
-@wrong("05.3", "?")
+@wrong(
+    "05.3",
+    "the APIConnectionError of a broken connection came out, and the "
+    "text is lost",
+)
 async def lets_the_error_out(graph, question, node):
     text, reason = await ended(graph, question, node)
     return text, reason == "stop" and text != ""
 
 
-@wrong("05.3", "?")
+@wrong(
+    "05.3",
+    "the text of other nodes is in it",
+)
 async def reads_every_node(graph, question, node):
     text, reason = "", None
     try:
@@ -386,7 +429,10 @@ async def reads_every_node(graph, question, node):
     return text, reason == "stop" and text != ""
 
 
-@wrong("05.3", "?")
+@wrong(
+    "05.3",
+    "it says True of an answer out of tokens",
+)
 async def takes_the_reason_of_the_last(graph, question, node):
     text, reason = "", None
     try:
@@ -399,7 +445,10 @@ async def takes_the_reason_of_the_last(graph, question, node):
     return text, reason == "stop" and text != ""
 
 
-@wrong("05.3", "?")
+@wrong(
+    "05.3",
+    "it says False of a whole answer",
+)
 async def looks_at_the_last_chunk(graph, question, node):
     text, reason = "", None
     try:
@@ -412,7 +461,11 @@ async def looks_at_the_last_chunk(graph, question, node):
     return text, reason == "stop" and text != ""
 
 
-@wrong("05.3", "?")
+@wrong(
+    "05.3",
+    "it swallowed the KeyError of a node: only errors of `openai` do not "
+    "come out",
+)
 async def hides_every_error(graph, question, node):
     text, reason = "", None
     try:
@@ -425,7 +478,10 @@ async def hides_every_error(graph, question, node):
     return text, reason == "stop" and text != ""
 
 
-@wrong("05.3", "?")
+@wrong(
+    "05.3",
+    "it returned a str, not a pair, the text and True or False",
+)
 async def returns_the_text(graph, question, node):
     text, _ = await ended(graph, question, node)
     return text

@@ -48,7 +48,10 @@ async def catches_inside(graph, question, seconds):
     return text
 
 
-@wrong("06.1", "what had come within the limit was lost")
+@wrong(
+    "06.1",
+    "of an answer that stalled after 3 tokens it kept ''",
+)
 async def waits_for_a_whole_answer(graph, question, seconds):
     async def read():
         return "".join([m.text async for m, _ in tokens(graph, question)])
@@ -61,7 +64,8 @@ async def waits_for_a_whole_answer(graph, question, seconds):
 
 @wrong(
     "06.1",
-    "the whole answer came: the limit is for all of it, not for each token",
+    "the whole answer came: the limit is for all of it, not for each "
+    "token or node",
 )
 async def limits_each_token(graph, question, seconds):
     text, stream = "", tokens(graph, question)
@@ -279,7 +283,11 @@ def returns_the_task(graph, question, show):
     return asyncio.create_task(read(graph, question, show))
 
 
-@wrong("06.2", "?")
+@wrong(
+    "06.2",
+    "`stop` waits for the next token, and a stalled model sends none: "
+    "cancel the task",
+)
 def cancels_only_what_has_begun(graph, question, show):
     seen = []
 
@@ -297,7 +305,11 @@ def cancels_only_what_has_begun(graph, question, show):
     return stop
 
 
-@wrong("06.2", "?")
+@wrong(
+    "06.2",
+    "`stop` returned while its task still ran: cancel it, then wait for "
+    "its end",
+)
 def sleeps_a_little(graph, question, show):
     task = asyncio.create_task(read(graph, question, show))
 
@@ -308,7 +320,10 @@ def sleeps_a_little(graph, question, show):
     return stop
 
 
-@wrong("06.2", "?")
+@wrong(
+    "06.2",
+    "the stop of one answer ended another one, too",
+)
 def has_one_task_for_all(graph, question, show):
     global the_task
     the_task = asyncio.create_task(read(graph, question, show))
@@ -343,7 +358,10 @@ def gathers(graph, question, show):
     return stop
 
 
-@wrong("06.1", "?")
+@wrong(
+    "06.1",
+    "with a limit of 1.3 s it ended before: `seconds` is ignored",
+)
 async def ignores_the_limit(graph, question, seconds):
     text = ""
     with suppress(TimeoutError):
@@ -353,7 +371,11 @@ async def ignores_the_limit(graph, question, seconds):
     return text
 
 
-@wrong("06.1", "?")
+@wrong(
+    "06.1",
+    "it returned, but the model wrote on: AnyIO's cancel does not stop a "
+    "graph, `asyncio.timeout` does (lesson 06)",
+)
 async def uses_anyio(graph, question, seconds):
     text = ""
     with anyio.move_on_after(seconds):
@@ -363,7 +385,10 @@ async def uses_anyio(graph, question, seconds):
     return text
 
 
-@wrong("06.1", "?")
+@wrong(
+    "06.1",
+    "it set `step_timeout` of the graph, which serves others, too",
+)
 async def limits_each_step(graph, question, seconds):
     text = ""
     graph.step_timeout = seconds
@@ -406,17 +431,27 @@ async def reads_the_events(graph, question, seconds):
 # --- 06.0
 
 
-@wrong("06.0", "?")
+@wrong(
+    "06.0",
+    "the screen says 'The soup isThe soup!': what was begun again stands "
+    "twice",
+)
 def joins_everything(pieces):
     return "".join(text for _, text in pieces)
 
 
-@wrong("06.0", "?")
+@wrong(
+    "06.0",
+    "only the last piece is on the screen",
+)
 def takes_the_last_piece(pieces):
     return pieces[-1][1]
 
 
-@wrong("06.0", "?")
+@wrong(
+    "06.0",
+    "the screen says 'The soup is', the newest message is 'The soup!'",
+)
 def keeps_the_first(pieces):
     texts = {}
     for message_id, text in pieces:
@@ -424,7 +459,10 @@ def keeps_the_first(pieces):
     return next(iter(texts.values()))
 
 
-@wrong("06.0", "?")
+@wrong(
+    "06.0",
+    "the screen says 'The soup is', the newest message is 'The soup!'",
+)
 def keeps_the_longest(pieces):
     texts = {}
     for message_id, text in pieces:
@@ -432,13 +470,19 @@ def keeps_the_longest(pieces):
     return max(texts.values(), key=len)
 
 
-@wrong("06.0", "?")
+@wrong(
+    "06.0",
+    "the screen says 'no0', not 'nono0'",
+)
 def drops_equal_pieces(pieces):
     newest = pieces[-1][0]
     return "".join(dict.fromkeys(t for i, t in pieces if i == newest))
 
 
-@wrong("06.0", "?")
+@wrong(
+    "06.0",
+    "it returned a dict, not a text",
+)
 def returns_the_texts(pieces):
     texts = {}
     for message_id, text in pieces:
