@@ -187,9 +187,9 @@ async def record(graph, order):
     with suppress(Exception):  # the report tells of it
         async for part in stream:
             task = part["data"]
-            # TODO (about 6 lines)
-            # solution
             outcome = "done"
+            # TODO (about 5 lines)
+            # solution
             if "input" in task:
                 outcome = "cut off"  # until its end comes
             elif task["error"] is not None:
