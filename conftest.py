@@ -23,6 +23,11 @@ def pytest_configure(config: pytest.Config) -> None:
         option.nbval_sanitize_with = str(path)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """More workers than cores: a notebook mostly waits for its model."""
+    return min(12, 3 * (os.cpu_count() or 2))
+
+
 def pytest_xdist_make_scheduler(config, log) -> LoadScopeScheduling | None:
     """For `--dist loadfile`: a file to a worker, the exercises lab by lab.
 
@@ -49,6 +54,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return (0, -count) if item.path.suffix == ".ipynb" else (1, count)
 
     items.sort(key=turn)
+    for item in items:
+        if item.path.name in QUICK:
+            item.add_marker("quick")
     if sys.platform == "win32":
         no_limit = pytest.mark.skip("Windows does not limit open files")
         for item in items:
@@ -62,6 +70,20 @@ LONGEST = (
     "test_browser.py",
     "test_browser_board.py",
     "test_chat_page.py",
+)
+# What needs no browser, no database, no notebook and no long wait.
+QUICK = (
+    "test_build.py",
+    "test_chunks.py",
+    "test_kernels.py",
+    "test_notes.py",
+    "test_observe.py",
+    "test_packaging.py",
+    "test_practice_answers.py",
+    "test_practice_server.py",
+    "test_process.py",
+    "test_structure.py",
+    "test_style.py",
 )
 LAB = re.compile(r"tests/test_exercises\.py::\w+\[\d\d")
 
@@ -77,3 +99,14 @@ class ByGroup(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus, config) -> None:
+    """Say last what was skipped, and what to install."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ").splitlines()[0]
+        for report in terminalreporter.getreports("skipped")
+        if isinstance(report.longrepr, tuple)
+    )
+    for reason, number in reasons.items():
+        terminalreporter.write_line(f"skipped {number}: {reason}")

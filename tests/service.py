@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import httpx2
 
@@ -74,6 +75,14 @@ class Client(httpx2.AsyncClient):
             assert response.status_code == 200, response.text
             return [event async for event in events_of(response)]
 
+    async def answer(self, answer: Any, thread: str = "t") -> list[Event]:
+        """Say what the agent has asked; the events that follow."""
+        path = f"/threads/{thread}/answers"
+        body = {"answer": answer}
+        async with self.stream("POST", path, json=body) as response:
+            assert response.status_code == 200
+            return [event async for event in events_of(response)]
+
     async def ask_and_leave(
         self, message: str, after: int, thread: str = "t"
     ) -> tuple[str, list[Event]]:
@@ -102,25 +111,36 @@ class Client(httpx2.AsyncClient):
 
 
 class Process:
-    """The service as it is run for users: uvicorn and its workers."""
+    """The service as it is run for users: uvicorn and its workers.
+
+    `settings` are variables without their prefix: `max_runs=3`.
+    """
 
     def __init__(self, model: Model, folder: Path, **settings: object) -> None:
-        environment = {
+        settings = {"db": folder / "service.db"} | settings
+        self.environment = os.environ | {
             "OPENAI_BASE_URL": model.base_url,
             "OPENAI_API_KEY": model.key,
-            "SERVICE_DB": str(folder / "service.db"),
+            "PYTHONPATH": str(ROOT),
+            **{f"SERVICE_{k.upper()}": str(v) for k, v in settings.items()},
         }
-        environment |= {name: str(value) for name, value in settings.items()}
-        self.environment = os.environ | environment
-        self.log = folder / "service.log"
+        self.log = folder / f"{uuid4().hex}.log"
         self.url = ""
+        self.cookies: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
+    def client(self, **options: Any) -> Client:
+        """A client of the same user as all others that this one gave."""
+        options = {"timeout": 60, "cookies": self.cookies} | options
+        return Client(base_url=self.url, **options)
+
     def start(self, workers: int = 1, port: int = 0) -> str:
-        """Start it and return its address, when every worker is up."""
+        """Start it by the README's command, and return its address when
+        every worker is up."""
         command = [sys.executable, "-m", "uvicorn", "service:app"]
-        command += ["--app-dir", str(SOLUTIONS), "--workers", str(workers)]
-        command += ["--port", str(port), "--timeout-graceful-shutdown", "1"]
+        command += ["--app-dir", str(SOLUTIONS), "--port", str(port)]
+        if workers > 1:
+            command += ["--workers", str(workers)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -135,6 +155,9 @@ class Process:
             address = re.search(r"running on (http://[\d.:]+)", said)
             if address and said.count(up) == workers:
                 self.url = address[1]
+                if not self.cookies:
+                    who = httpx2.get(f"{self.url}/threads")
+                    self.cookies = dict(who.cookies)
                 return self.url
             time.sleep(0.05)
         raise AssertionError(self.said())
@@ -142,20 +165,28 @@ class Process:
     def said(self) -> str:
         return self.log.read_text("utf-8")
 
+    def signal(self, number: int) -> None:
+        """Send one to the process that was started; all, for a stop."""
+        assert self.process
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            os.killpg(self.process.pid, number)
+        else:
+            os.kill(self.process.pid, number)
+
     def stop(self, how: int = signal.SIGTERM) -> None:
         """Send all its processes a signal, and wait."""
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, how)
-            self.process.wait(20)
+            self.process.wait(60)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until it comes true, 20 s at most."""
-    for _ in range(1000):
+    """Wait until it comes true, a minute at most."""
+    for _ in range(3000):
         if condition():
             return
         await asyncio.sleep(0.02)
-    raise AssertionError("it did not come true within 20 s")
+    raise AssertionError("it did not come true within a minute")
 
 
 @contextmanager

@@ -476,7 +476,7 @@ def test_new_writes_a_source_that_ruff_accepts(
     assert run(tmp_path, "new", kind, "04_memory") == 0
     path = tmp_path / "source" / f"{kind}s" / "04_memory.py"
     assert str(path) in capsys.readouterr().out
-    assert 'check("07.1"' in path.read_text("utf-8")
+    assert 'check("04.1"' in path.read_text("utf-8")
     assert build.plan(tmp_path)
     ruff = [sys.executable, "-m", "ruff", "format", "--check", str(path)]
     subprocess.run(ruff, check=True, cwd=ROOT)

@@ -4,12 +4,15 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+import start
 
 ROOT = Path(__file__).parents[1]
 THE_SIX = [
@@ -51,61 +54,64 @@ def lock(name):
     return entries
 
 
-def readme_lines(part):
-    """Return the README's command lines that contain `part`."""
+@pytest.mark.parametrize("command", ["start.py", "start.py test"])
+def test_readme_has_each_command_on_a_line_of_its_own(command):
     lines = read("README.md").splitlines()
-    return [x.strip() for x in lines if part in x and ".venv" in x]
-
-
-def for_powershell(command):
-    """Return a POSIX command line as PowerShell 5.1 understands it."""
-    for posix, powershell in [
-        (" && ", "; "),
-        (".venv/bin/", ".venv\\Scripts\\"),
-        ("python3 ", "py "),
-        ("notebooks/", "notebooks\\"),
-    ]:
-        command = command.replace(posix, powershell)
-    return command
-
-
-@pytest.mark.parametrize(
-    ("part", "posix"),
-    [
-        (
-            "-c requirements.lock",
-            "jupyter lab --notebook-dir=. notebooks/00_start_here.ipynb",
-        ),
-        ("-c requirements-dev.lock", "pytest"),
-        ("pip install -r requirements.txt", ""),
-    ],
-)
-def test_readme_has_each_command_for_both_shells(part, posix):
-    command, powershell = readme_lines(part)
-    assert command.startswith("python3 -m venv .venv && ")
-    assert command.endswith(posix)
-    assert powershell == for_powershell(command)
-
-
-def test_both_readme_commands_differ_in_nothing_else():
-    (learn, _), (test, _) = map(
-        readme_lines, ["-c requirements.lock", "-c requirements-dev.lock"]
-    )
-    expected = learn.replace("requirements", "requirements-dev")
-    expected = expected.rpartition("jupyter lab")[0] + "pytest"
-    assert test == expected
+    assert lines.count(f"python3 {command}") == 1
+    assert "py start.py" in read("README.md")
 
 
 @pytest.mark.parametrize("file", [".ci/run", ".github/workflows/test.yml"])
-def test_ci_takes_its_commands_from_the_readme(file):
-    script = read(file)
-    parts = set(re.findall(r"'(\.venv/bin/.+?)'", script))
-    assert parts == {
-        ".venv/bin/pytest",
-        ".venv/bin/pip install -r requirements.txt",
-    }
-    assert [len(readme_lines(part)) for part in parts] == [1, 1]
-    assert "uv pip" not in script
+def test_ci_takes_its_command_from_the_readme(file):
+    assert "grep -E '^python3 start.py test$' README.md" in read(file)
+    assert "requirements-dev.txt" not in read(file)
+
+
+def test_actions_are_pinned_and_rights_are_few():
+    for path in (ROOT / ".github/workflows").glob("*.yml"):
+        text = path.read_text("utf-8")
+        for action in re.findall(r"uses: (\S+)", text):
+            assert re.search(r"@[0-9a-f]{40}$", action), action
+        assert "permissions:\n  contents: read\n" in text
+        assert "concurrency:" in text
+
+
+def test_pip_gets_the_lock_without_its_hashes(tmp_path, monkeypatch):
+    monkeypatch.setattr(start, "ENVIRONMENT", tmp_path)
+    for name in FILES:
+        lines = start.unhashed(name).read_text("utf-8").splitlines()
+        pinned = [x for x in lines if not x.lstrip().startswith("#")]
+        read_back = {str(Requirement(x)) for x in pinned if x}
+        assert read_back == {str(wanted) for wanted, _ in lock(name).values()}
+
+
+def test_start_installs_again_only_when_a_file_has_changed(
+    tmp_path, monkeypatch
+):
+    ran = []
+    monkeypatch.setattr(start, "ENVIRONMENT", tmp_path)
+    monkeypatch.setattr(start, "STAMP", tmp_path / "installed.txt")
+    monkeypatch.setattr(start, "make_environment", lambda: None)
+    monkeypatch.setattr(start, "run", lambda *command: ran.append(command))
+    start.set_up("requirements-dev", False, None)
+    first = len(ran)
+    assert first
+    start.set_up("requirements-dev", False, None)
+    start.set_up("requirements", False, None)  # the tests' set holds these
+    assert len(ran) == first
+    (tmp_path / "installed.txt").write_text("requirements0", "utf-8")
+    start.set_up("requirements", True, None)
+    pip = next(x for x in ran[first:] if "pip" in x)
+    assert tmp_path / "constraints.txt" in pip
+    assert "uv" not in pip
+
+
+@pytest.mark.parametrize("word", ["bogus", "opne"])
+def test_start_says_what_it_does_not_know(word, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["start.py", word])
+    with pytest.raises(SystemExit):
+        start.main()
+    assert f"no such command: {word}" in capsys.readouterr().err
 
 
 def test_ci_run_can_be_executed_by_bash_alone():
@@ -116,8 +122,9 @@ def test_ci_run_can_be_executed_by_bash_alone():
 
 def test_one_range_of_python_everywhere():
     project = tomllib.loads(read("pyproject.toml"))["project"]
-    versions = ["3.11", "3.12", "3.13"]
-    assert project["requires-python"] == ">=3.11,<3.14"
+    versions = ["3.11", "3.12", "3.13", "3.14", "3.15"]
+    assert project["requires-python"] == ">=3.11"
+    assert "older than 3.11" in read("README.md")
     named = [x.split()[-1] for x in project["classifiers"] if ":: 3." in x]
     assert named == versions
     for workflow in ["test", "weekly"]:
@@ -173,15 +180,52 @@ def test_installed_versions_are_the_locked_ones():
 
 
 def imported(folder):
-    """Return the top-level names that a folder's Python files import."""
+    """Return the dotted names that a folder's Python files import."""
     names = set()
     for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 names.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and not node.level:
-                names.add(node.module)
-    return {name.partition(".")[0] for name in names}
+                names.update(f"{node.module}.{a.name}" for a in node.names)
+    ours = {"workshop", "tools", "tests", "service", "start"} | {
+        path.stem for path in (ROOT / "tests").rglob("*.py")
+    }
+    foreign = set(sys.stdlib_module_names) | ours
+    return {name for name in names if name.partition(".")[0] not in foreign}
+
+
+@cache
+def files_of_packages():
+    """Return {path in site-packages: package} of all that is installed."""
+    found = {}
+    for package in metadata.distributions():
+        name = canonicalize_name(package.metadata["Name"])
+        for file in package.files or []:
+            found[file.as_posix()] = name
+    return found
+
+
+# langgraph itself is always installed with these.
+PARTS = dict.fromkeys(
+    ["langgraph-checkpoint", "langgraph-prebuilt"], "langgraph"
+)
+
+
+def provider(module):
+    """Return the package that brings the deepest part of a dotted name.
+
+    `langgraph.checkpoint.sqlite` is not brought by `langgraph`.
+    """
+    parts = module.split(".")
+    for end in range(len(parts), 0, -1):
+        path = "/".join(parts[:end])
+        for file in (f"{path}.py", f"{path}/__init__.py"):
+            if file in files_of_packages():
+                package = files_of_packages()[file]
+                return PARTS.get(package, package)
+    found = metadata.packages_distributions()[parts[0]]
+    return canonicalize_name(found[0])
 
 
 @pytest.mark.parametrize(
@@ -195,24 +239,43 @@ def imported(folder):
     ],
 )
 def test_every_import_is_a_direct_requirement(folder, files):
-    wanted = {requirement(line).name for file in files for line in pins(file)}
-    providers = metadata.packages_distributions()
-    ours = {"workshop", "tools", "tests"} | {
-        path.stem for path in (ROOT / "tests").rglob("*.py")
+    wanted = {
+        canonicalize_name(requirement(line).name)
+        for file in files
+        for line in pins(file)
     }
-    for module in imported(folder) - set(sys.stdlib_module_names) - ours:
-        found = {canonicalize_name(name) for name in providers[module]}
-        assert found & wanted, f"{folder} imports {module}"
+    missing = {x for x in imported(folder) if provider(x) not in wanted}
+    assert not missing
+
+
+def declared(*extras):
+    """Return the packages that pyproject.toml names, with these extras."""
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    lines = list(project["dependencies"])
+    for extra in extras:
+        lines += project["optional-dependencies"][extra]
+    return {
+        canonicalize_name(Requirement(x).name): Requirement(x) for x in lines
+    }
 
 
 def test_package_declares_what_it_imports():
-    project = tomllib.loads(read("pyproject.toml"))["project"]
-    declared = set(project["dependencies"])
-    providers = metadata.packages_distributions()
-    modules = imported("workshop") - {"workshop", *sys.stdlib_module_names}
-    found = [
-        declared & {canonicalize_name(name) for name in providers[module]}
-        for module in modules
-    ]
-    assert all(found)
-    assert set().union(*found) == declared
+    assert {provider(x) for x in imported("workshop")} == set(declared())
+
+
+def test_the_extra_brings_what_the_notebooks_import():
+    needed = {provider(x) for x in imported("source")}
+    assert not needed - set(declared("lessons"))
+
+
+def test_every_lower_bound_is_below_the_pin():
+    pinned = {
+        canonicalize_name(requirement(line).name): requirement(line)
+        for file in FILES
+        for line in pins(file)
+    }
+    for name, wanted in declared("lessons", "test").items():
+        assert len(wanted.specifier) == 1 and ">=" in str(wanted.specifier)
+        if name in pinned:
+            version = str(pinned[name].specifier).removeprefix("==")
+            assert wanted.specifier.contains(version), name

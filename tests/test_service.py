@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
+from pydantic import ValidationError
 
+from tests.postgres import NoPostgres, Postgres, postgres
 from tests.service import SOLUTIONS, Client, events_of, text_of, until
 from workshop.model import Meter, Model, practice_model
 from workshop.serve import serve
 
 sys.path.insert(0, str(SOLUTIONS))
-import service
+from service.app import create_app
+from service.model import open_model
+from service.runs import Runs
+from service.settings import Settings, in_one_line
 
 PRICE = "What is the price of the soup?"
 LONG = "Write 60 words"
@@ -26,39 +33,55 @@ LONG = "Write 60 words"
 class Place:
     """A service on the test's own loop, its model and a client."""
 
-    def __init__(self, model: Model, client: Client) -> None:
+    def __init__(self, model: Model, client: Client, runs: Runs) -> None:
         self.model = model
         self.client = client
-
-    @property
-    def service(self) -> service.Service:
-        return service.app.state.service
+        self.runs = runs
 
     async def idle(self) -> None:
-        await until(lambda: not self.service.runs)
+        await until(lambda: not self.runs.runs)
 
 
 @asynccontextmanager
-async def place(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, **settings: object
-) -> AsyncIterator[Place]:
+async def place(db: str, **settings: Any) -> AsyncIterator[Place]:
     model = practice_model()
     model.pace(ttft=0.1, per_token=0.03)
-    monkeypatch.setenv("OPENAI_BASE_URL", model.base_url)
-    monkeypatch.setenv("OPENAI_API_KEY", model.key)
-    monkeypatch.setenv("SERVICE_DB", str(folder / "service.db"))
-    for name, value in settings.items():
-        monkeypatch.setenv(name, str(value))
-    site = serve(service.app)
-    async with site as url, Client(base_url=url, timeout=30) as client:
-        yield Place(model, client)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENAI_BASE_URL", model.base_url)
+        patch.setenv("OPENAI_API_KEY", model.key)
+        app = create_app(Settings(**{"db": db} | settings))
+        site = serve(app)
+        async with site as url, Client(base_url=url, timeout=60) as client:
+            await client.get("/threads")  # from now on it is somebody
+            yield Place(model, client, app.state.runs)
     assert site.errors == []
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres | None]:
+    try:
+        with postgres() as running:
+            yield running
+    except NoPostgres as error:
+        if os.environ.get("CI") and sys.platform == "linux":
+            raise
+        yield None
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def db(request: Any, server: Postgres | None, tmp_path: Path) -> str:
+    """Where an empty store is, of each kind."""
+    if request.param == "sqlite":
+        return str(tmp_path / "service.db")
+    if server is None:
+        pytest.skip("PostgreSQL is not installed")
+    return server.database()
+
+
 @pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Open a place with these settings: `async with at(MAX_RUNS=3)`."""
-    return lambda **settings: place(monkeypatch, tmp_path, **settings)
+def at(db: str) -> Any:
+    """Open a place with these settings: `async with at(max_runs=3)`."""
+    return lambda **settings: place(db, **settings)
 
 
 def cut_off_soon(meter: Meter, seen: int) -> bool:
@@ -132,6 +155,17 @@ async def test_a_model_tagged_nostream_is_not_heard(at) -> None:
             assert [event.name for event in events] == ["start", "done"]
 
 
+def agent_with(tools: list[Any], **options: Any) -> Any:
+    """What SERVICE_AGENT may name: an agent with other tools."""
+
+    @asynccontextmanager
+    async def open_agent(settings: Settings) -> AsyncIterator[Any]:
+        async with open_model(settings) as llm:
+            yield create_agent(llm, tools, **options)
+
+    return open_agent
+
+
 def model_says(
     place: Place, pieces: list[str], streams: bool = True, **more: Any
 ) -> None:
@@ -140,7 +174,7 @@ def model_says(
     from langchain_core.messages import AIMessage
 
     class Scripted(GenericFakeChatModel):
-        streaming: bool = streams
+        disable_streaming: bool = not streams
 
         def _stream(self, *args: Any, **kwargs: Any) -> Any:
             from langchain_core.messages import AIMessageChunk
@@ -154,8 +188,7 @@ def model_says(
             return self
 
     model = Scripted(messages=iter([AIMessage("".join(pieces))]), **more)
-    memory = place.service.agent.checkpointer
-    place.service.agent = service.agent_with(model, memory)
+    place.runs.agent = create_agent(model, [])
 
 
 # --- many clients
@@ -180,7 +213,7 @@ async def test_fifty_at_once_and_the_loop_stays_free(at) -> None:
 
 
 async def test_the_surplus_is_told_when_to_come_back(at) -> None:
-    async with at(MAX_RUNS=3) as p:
+    async with at(max_runs=3) as p:
         meter = p.model.meter()
         answers = await asyncio.gather(
             *(
@@ -212,7 +245,7 @@ async def test_one_run_a_thread(at) -> None:
 
 
 async def test_who_leaves_for_good_stops_the_model(at) -> None:
-    async with at(RESUME_GRACE=0) as p:
+    async with at(resume_grace=0) as p:
         meter = p.model.meter()
         _, seen = await p.client.ask_and_leave(LONG, 10)
         await p.idle()
@@ -220,7 +253,7 @@ async def test_who_leaves_for_good_stops_the_model(at) -> None:
 
 
 async def test_who_leaves_before_the_first_token_stops_the_model(at) -> None:
-    async with at(RESUME_GRACE=0) as p:
+    async with at(resume_grace=0) as p:
         p.model.pace(ttft=30)
         meter = p.model.meter()
         asking = asyncio.create_task(p.client.ask(LONG))
@@ -245,14 +278,14 @@ async def test_who_comes_back_gets_the_rest_and_nothing_twice(at) -> None:
 
 
 async def test_it_does_not_wait_for_ever(at) -> None:
-    async with at(RESUME_GRACE=0.5) as p:
+    async with at(resume_grace=0.5) as p:
         p.model.pace(per_token=0.1)
         meter = p.model.meter()
         run, seen = await p.client.ask_and_leave(LONG, 10)
         await p.idle()
         assert meter.read().cut_off == 1
         rest = await p.client.resume(run, seen[-1].number)
-        assert rest[-1].data["outcome"] == "stopped"
+        assert rest[-1].data["outcome"] == "left"
         assert (await p.client.said())[-1] == text_of(seen + rest)
 
 
@@ -288,7 +321,7 @@ async def test_a_stop_keeps_what_was_seen(at) -> None:
 @pytest.mark.parametrize("after", range(9, 18))
 async def test_a_stop_at_any_moment(at, after: int) -> None:
     """Also beside the last token: the thread keeps what was seen."""
-    async with at(RESUME_GRACE=0) as p:
+    async with at(resume_grace=0) as p:
         p.model.pace(ttft=0, per_token=0.001)
         for thread in "abc":
             run, _ = await p.client.ask_and_leave(
@@ -302,7 +335,7 @@ async def test_a_stop_at_any_moment(at, after: int) -> None:
 
 
 async def test_a_stop_within_a_tool_leaves_no_open_call(
-    at, monkeypatch: pytest.MonkeyPatch
+    at,
 ) -> None:
     called = asyncio.Event()
 
@@ -311,14 +344,10 @@ async def test_a_stop_within_a_tool_leaves_no_open_call(
         called.set()
         await asyncio.sleep(30)
 
-    def slow(llm: Any, memory: Any) -> Any:
-        return service.create_agent(llm, [price], checkpointer=memory)
-
-    monkeypatch.setattr(service, "agent_with", slow)
-    async with at() as p:
+    async with at(agent=agent_with([price])) as p:
         asking = asyncio.create_task(p.client.ask(PRICE))
         await called.wait()
-        (run,) = p.service.runs
+        (run,) = p.runs.runs
         await p.client.delete(f"/runs/{run}")
         assert (await asking)[-1].data["outcome"] == "stopped"
         assert await p.client.said() == []
@@ -351,7 +380,7 @@ async def test_what_is_no_run_and_what_is_no_number(at) -> None:
         ({"kind": "rate_limit", "retry_after": 0, "times": 3}, {}, 429),
         ({"kind": "server_error", "times": 3}, {}, 502),
         ({"kind": "cut", "after_tokens": 0, "times": 9}, {}, 502),
-        ({"kind": "stall", "seconds": 60}, {"FIRST_TOKEN_TIMEOUT": 1}, 504),
+        ({"kind": "stall", "seconds": 60}, {"first_token_timeout": 1}, 504),
     ],
     ids=["rate limit", "server error", "cut", "stall"],
 )
@@ -391,7 +420,7 @@ async def test_an_error_in_mid_answer_is_an_event(at) -> None:
 
 
 async def test_a_run_has_a_time_limit(at) -> None:
-    async with at(RUN_TIMEOUT=0.5) as p:
+    async with at(run_timeout=0.5) as p:
         meter = p.model.meter()
         p.model.fault("stall", after_tokens=3, seconds=60)
         events = await p.client.ask(LONG)
@@ -400,17 +429,13 @@ async def test_a_run_has_a_time_limit(at) -> None:
 
 
 async def test_a_bug_in_the_agent_is_told_without_its_words(
-    at, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    at, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def price(dish: str) -> None:
         """Look up the price of a dish."""
         raise ValueError("secret sauce")
 
-    def sick(llm: Any, memory: Any) -> Any:
-        return service.create_agent(llm, [price], checkpointer=memory)
-
-    monkeypatch.setattr(service, "agent_with", sick)
-    async with at() as p:
+    async with at(agent=agent_with([price])) as p:
         answer = await p.client.post(
             "/threads/t/runs", json={"message": PRICE}
         )
@@ -439,11 +464,22 @@ async def test_a_locked_journal_delays_and_loses_nothing(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("MAX_RUNS", "0"), ("RUN_TIMEOUT", "soon"), ("RESUME_GRACE", "-1")],
+    [
+        ("SERVICE_DB", ""),
+        ("SERVICE_MAX_RUNS", "0"),
+        ("SERVICE_MAX_RUNS", "2.7"),
+        ("SERVICE_MAX_RUNS", ""),
+        ("SERVICE_RUN_TIMEOUT", "soon"),
+        ("SERVICE_RUN_TIMEOUT", "inf"),
+        ("SERVICE_RESUME_GRACE", "-1"),
+        ("SERVICE_AGENT", "nowhere:at_all"),
+        ("OPENAI_MODEL", ""),
+    ],
 )
-async def test_settings_are_checked_at_the_start(
-    at, name: str, value: str
+def test_a_bad_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"{value}|{name}"):
-        async with at(**{name: value}):
-            pass
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert in_one_line(caught.value).startswith(f"{name}: ")

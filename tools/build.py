@@ -50,13 +50,15 @@ from nbclient.exceptions import CellControlSignal
 from nbformat import NotebookNode
 from nbval.plugin import get_sanitize_patterns
 
+from tools import contents
 from tools.kernels import async_manager, zygote
 from tools.minutes import TOKEN, minutes_of
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"notebooks": "lessons", "exercises": "labs", "solutions": "labs"}
-# The finished service of lesson 05: nothing to derive it from.
-BY_HAND = ("solutions/service.py", "solutions/chat.html")
+# The finished service of lesson 10: nothing to derive it from.
+BY_HAND = "solutions/service"
+INDEX = "index"
 AT_ONCE = 2
 CELL_SECONDS = 60
 METADATA = {
@@ -140,6 +142,9 @@ def cells_of(source: Path, folder: str) -> list[NotebookNode]:
             continue
         try:
             text = view(cell.source, folder)
+            if contents.TOKEN in text:
+                table = contents.table(source.parents[2], "../")
+                text = text.replace(contents.TOKEN, table)
         except BuildError as error:
             place = f"source/{source.parent.name}/{source.name}, cell {number}"
             raise BuildError(f"{place}: {error}") from None
@@ -449,14 +454,18 @@ def check(root: Path) -> list[str]:
     targets = plan(root)
     problems = [fault for t in targets for fault in [difference(t)] if fault]
     expected = {path for t in targets for path in (t.path, *sheet_of(t))}
-    by_hand = {root / name for name in BY_HAND}
     for folder in FOLDERS:
         for path in sorted((root / folder).rglob("*")):
             if {".ipynb_checkpoints", "__pycache__"} & {*path.parts}:
                 continue
-            if path.is_file() and path not in expected | by_hand:
+            if (root / BY_HAND) in path.parents:
+                continue
+            if path.is_file() and path not in expected:
                 name = path.relative_to(root).as_posix()
                 problems.append(f"{name}: no source makes it; remove it")
+    for path, text in contents.pages(root):
+        if path.read_text("utf-8") != text:
+            problems.append(f"{path.name}: its table of lessons is old; build")
     lessons = {p.stem for p in expected if p.parent.name == "notebooks"}
     for path in sorted(expected):
         if path.stem not in lessons and path.parent.name == "exercises":
@@ -649,8 +658,14 @@ def main(argv: list[str] | None = None) -> int:
         if name.startswith(("WORKSHOP_", "LANGSMITH_", "LANGCHAIN_")):
             del os.environ[name]
     os.environ["WORKSHOP_PROGRESS"] = ""  # a build passes no task
+    lessons = [t for t in targets if t.path.stem != INDEX]
     with zygote():
-        good = asyncio.run(build_all(targets, args.force, args.fresh))
+        good = asyncio.run(build_all(lessons, args.force, args.fresh))
+        # It shows the others' minutes, so it comes when they are known.
+        index = [t for t in plan(args.root) if t.path.stem == INDEX]
+        good &= asyncio.run(build_all(index, args.force, args.fresh))
+    for path, text in contents.pages(args.root):
+        path.write_text(text, "utf-8", newline="\n")
     return 0 if good else 1
 
 

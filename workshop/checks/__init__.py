@@ -47,7 +47,8 @@ from workshop.model import WorkshopError
 LIMIT = 20  # seconds for a judge and the answer, on a machine that is free
 MOST = 4  # times that, on a machine that is not
 
-_DOTS = re.compile(r"^ *# TODO \(about \d+ lines?\)\n *\.\.\.$", re.MULTILINE)
+# A stub that is given in part: the dots are still below its TODO.
+_STUB = re.compile(r"^ *# TODO.*\n(?: *#.*\n)* *\.\.\.[ \t]*$", re.MULTILINE)
 _LAYOUT = {
     tokenize.NEWLINE,
     tokenize.NL,
@@ -135,7 +136,7 @@ def judge_of(task: str) -> Judge | None:
 
 def _unfinished(answer: object) -> bool:
     """Whether it is ``...``, or a function of nothing but ``...``, or one
-    with the dots below their TODO.
+    that is given in part and still has ``...`` below its ``# TODO``.
 
     Read as tokens: before Python 3.12, ``ast`` fails now and then while
     another thread uses it.
@@ -145,7 +146,7 @@ def _unfinished(answer: object) -> bool:
     words: list[str] = []
     with suppress(OSError, TypeError, SyntaxError, tokenize.TokenError):
         text = dedent(inspect.getsource(answer))
-        if _DOTS.search(text):
+        if _STUB.search(text):
             return True
         source = io.StringIO(text)
         for token in tokenize.generate_tokens(source.readline):

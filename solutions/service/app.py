@@ -1,0 +1,420 @@
+"""The HTTP routes."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import html
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from inspect import isawaitable
+from pathlib import Path
+from typing import Annotated, Any
+
+import openai
+from fastapi import APIRouter, Depends, FastAPI, Header, Request
+from fastapi import Path as InPath
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import (
+    HTMLResponse,
+    JSONResponse,
+    Response,
+    StreamingResponse,
+)
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from service import agent, logs
+from service import users as users_module
+from service.runs import (
+    LEFT_OUT,
+    Run,
+    Runs,
+    Unsuitable,
+    refusal,
+    unavailable,
+)
+from service.settings import Settings, in_one_line
+from service.sqlite import open_sqlite
+from service.store import Store, Unavailable
+from service.web import ending, guarded
+
+PAGE = Path(__file__).with_name("page")
+
+
+class CannotStart(Exception):
+    """Says in one line why not."""
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events, encoded. FastAPI's own EventSourceResponse takes
+    only generators, and has sent 200 before their first line runs."""
+
+    def __init__(self, events: AsyncIterator[bytes], run: str) -> None:
+        headers = {
+            "Cache-Control": "no-cache",
+            "X-Accel-Buffering": "no",
+            "X-Run-Id": run,
+        }
+        super().__init__(
+            events, headers=headers, media_type="text/event-stream"
+        )
+
+
+class RunStream(EventStream):
+    """Streams a run to one reader, and notes when that reader has left."""
+
+    def __init__(self, run: Run, number: int) -> None:
+        super().__init__(run.follow(number), run.id)
+        self.run = run
+        run.attach()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.run.detach()
+
+
+Name = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Token = Annotated[str, Header(alias="Idempotency-Key", max_length=64)]
+Last = Annotated[int, Header(alias="Last-Event-ID", ge=0, le=10**9)]
+
+
+class Question(BaseModel):
+    """What a user asks."""
+
+    message: str = Field(min_length=1, max_length=8000)
+
+
+class Answer(BaseModel):
+    """What a user says to what the agent has asked: a text, or any JSON."""
+
+    answer: Any
+
+    @field_validator("answer")
+    @classmethod
+    def is_something(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("it is null")
+        return value
+
+
+def as_openapi(kind: str, **schema: Any) -> dict[str, Any]:
+    return {"description": "", "content": {kind: schema}}
+
+
+def may_refuse(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For the OpenAPI page: these statuses come with `{"detail": "..."}`."""
+    schema = {"type": "object", "required": ["detail"]}
+    answer = as_openapi("application/json", schema=schema)
+    return {status: answer for status in statuses}
+
+
+FIELDS = {name: {"type": "string"} for name in ("id", "event", "data")}
+EVENTS = as_openapi(
+    "text/event-stream", itemSchema={"type": "object", "properties": FIELDS}
+)
+# What can be done with the run whose id comes in a header.
+LINKS = {
+    name: {
+        "operationId": name,
+        "parameters": {"run": "$response.header.X-Run-Id"},
+    }
+    for name in ("follow_run", "stop_run")
+}
+STARTS: dict[str, Any] = {
+    "status_code": 200,
+    "response_class": EventStream,
+    "responses": may_refuse(400, 409, 413, 429, 502, 503, 504)
+    | {200: EVENTS | {"links": LINKS}},
+}
+
+
+async def who(request: Request) -> str:
+    """Who asks, as the application's `user_of` has it."""
+    user = request.app.state.user_of(request)
+    return await user if isawaitable(user) else user
+
+
+User = Annotated[str, Depends(who)]
+router = APIRouter(generate_unique_id_function=lambda route: route.name)
+
+
+@router.post("/threads/{thread}/runs", **STARTS)
+async def start_run(
+    thread: Name,
+    question: Question,
+    request: Request,
+    user: User,
+    token: Token = "",
+) -> Response:
+    """Ask on a thread. The answer comes as events, from the first on."""
+    values = (thread, question.message, token)
+    return await started(request, user, *values)
+
+
+@router.post("/threads/{thread}/answers", **STARTS)
+async def answer(
+    thread: Name,
+    answer: Answer,
+    request: Request,
+    user: User,
+    token: Token = "",
+) -> Response:
+    """Say what the agent has asked; it goes on as a new run."""
+    said = answer.answer
+    text = said if isinstance(said, str) else json.dumps(said)
+    return await started(request, user, thread, text, token, said)
+
+
+@router.get(
+    "/runs/{run}",
+    status_code=200,
+    response_class=EventStream,
+    responses=may_refuse(404, 503)
+    | {200: EVENTS, 204: {"description": "There is no more."}},
+)
+async def follow_run(
+    run: Name, request: Request, user: User, last: Last = 0
+) -> Response:
+    """Come back to a run, and get what follows the event seen last."""
+    return await followed(request.app.state.runs, user, run, last)
+
+
+@router.delete("/runs/{run}", status_code=204, responses=may_refuse(404, 503))
+async def stop_run(run: Name, request: Request, user: User) -> None:
+    """Stop a run at the model. What its user saw stays in the thread."""
+    runs = request.app.state.runs
+    await thread_of(runs, user, run)
+    await runs.stop(run)
+
+
+@router.get("/threads", responses=may_refuse(503))
+async def list_threads(request: Request, user: User) -> Any:
+    """A user's threads, the latest first, by their first question."""
+    found = await request.app.state.runs.store.threads_of(user)
+    return [{"thread": name, "title": text[:100]} for name, text in found]
+
+
+@router.get("/threads/{thread}", responses=may_refuse(503))
+async def read_thread(thread: Name, request: Request, user: User) -> Any:
+    """What was said on a thread, and the run that is under way on it."""
+    logs.about.set({"thread": thread})
+    store = request.app.state.runs.store
+    messages, open_run, open_asks = [], None, None
+    for run, outcome, question, text, asks in await store.runs_of(
+        user, thread
+    ):
+        if outcome in LEFT_OUT and not text:
+            continue
+        messages.append({"role": "user", "text": question})
+        if text:
+            said = {"role": "assistant", "text": text}
+            messages.append(said | {"outcome": outcome})
+        open_run, open_asks = (run if outcome is None else None), asks
+    return {"messages": messages, "run": open_run, "asks": open_asks or None}
+
+
+@router.delete("/threads/{thread}", status_code=204, responses=may_refuse(503))
+async def delete_thread(thread: Name, request: Request, user: User) -> None:
+    """Forget a thread, its events and what its agent remembers."""
+    logs.about.set({"thread": thread})
+    await request.app.state.runs.delete(user, thread)
+
+
+@router.get("/health")
+async def health(request: Request) -> dict[str, Any]:
+    """Whether this process lives, and how busy it is."""
+    runs = request.app.state.runs
+    limit = runs.settings.max_runs
+    return {"status": "ok", "runs": len(runs.runs), "limit": limit}
+
+
+@router.get("/ready", responses=may_refuse(503))
+async def ready(request: Request) -> dict[str, Any]:
+    """Whether it can do its work: the database takes a write."""
+    await request.app.state.runs.store.check()
+    return {"status": "ready"}
+
+
+@router.get("/metrics", include_in_schema=False)
+async def metrics() -> Response:
+    """This process's figures for Prometheus."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/", response_class=HTMLResponse)
+async def page() -> str:
+    """The chat page."""
+    source = PAGE.joinpath("index.html").read_text("utf-8")
+    return source.replace("{name}", html.escape(agent.NAME))
+
+
+def open_store(settings: Settings) -> Any:
+    """The database of SERVICE_DB."""
+    if settings.db.startswith(("postgresql://", "postgres://")):
+        from service.postgres import open_postgres
+
+        return open_postgres(settings.db)
+    return open_sqlite(settings.db)
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """One agent, one store and its runs for each process."""
+    if app.state.logs:
+        logs.set_up()
+    try:
+        settings = app.state.given or Settings()
+    except ValidationError as error:
+        raise CannotStart(in_one_line(error)) from None
+    async with AsyncExitStack() as stack:
+        try:
+            graph = await stack.enter_async_context(settings.agent(settings))
+            db = await stack.enter_async_context(open_store(settings))
+            store = Store(db)
+            app.state.secret = await store.secret(secrets.token_hex(32))
+            runs = Runs(settings, store, graph)
+            await runs.check()
+        except openai.OpenAIError:
+            raise CannotStart(
+                "OPENAI_API_KEY: not set. Any text will do for a practice "
+                "model; OPENAI_BASE_URL says where it is"
+            ) from None
+        except Unavailable as error:
+            raise CannotStart(f"SERVICE_DB: {error}") from None
+        except Unsuitable as error:
+            raise CannotStart(f"SERVICE_AGENT: {error}") from None
+        app.state.settings, app.state.runs = settings, runs
+        tending = asyncio.create_task(runs.tend())
+        gc.collect()
+        gc.freeze()  # what is there now stays: never look at it again
+        gc.set_threshold(10_000, 20, 50)
+        with ending(runs.shut_down):
+            yield
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await runs.shut_down()
+        tending.cancel()
+        await asyncio.wait([tending])
+
+
+class Service(FastAPI):
+    """FastAPI within what holds for every request."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def in_one_line(message: Any) -> None:
+            if message["type"] == "lifespan.startup.failed" and self.state.why:
+                message["message"] = self.state.why
+            await send(message)
+
+        if scope["type"] == "http":
+            inner = super().__call__
+            await guarded(inner, self.state, scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await super().__call__(scope, receive, in_one_line)
+
+
+def create_app(
+    settings: Settings | None = None,
+    user_of: Callable[..., Any] = users_module.user_of,
+    logs: bool = False,
+) -> FastAPI:
+    """Make the application; nothing is read or opened until it starts.
+
+    `settings` are those of the environment, unless given. `user_of` says who
+    asks. With `logs` the process's lines become JSON.
+    """
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with lifespan(app):
+                yield
+        except CannotStart as error:
+            app.state.why = f"Cannot start: {error}."
+            raise
+
+    app = Service(
+        title=agent.NAME,
+        lifespan=life,
+        max_body_size=100_000,  # bytes
+        docs_url=None,  # they load scripts from another site
+        redoc_url=None,
+    )
+    app.state.given, app.state.user_of = settings, user_of
+    app.state.logs, app.state.why = logs, ""
+    app.mount("/page", StaticFiles(directory=PAGE), "page")
+    app.exception_handler(RequestValidationError)(unprocessable)
+    app.exception_handler(Unavailable)(away)
+    app.include_router(router)
+    return app
+
+
+async def unprocessable(request: Request, error: Any) -> JSONResponse:
+    """Say what is wrong, and not what it was: that is a user's."""
+    kept = ("type", "loc", "msg")
+    detail = [{key: each[key] for key in kept} for each in error.errors()]
+    return JSONResponse({"detail": detail}, 422)
+
+
+async def away(request: Request, error: Any) -> JSONResponse:
+    why = unavailable()
+    return JSONResponse({"detail": why.detail}, 503, why.headers)
+
+
+async def started(request: Request, *values: Any) -> Response:
+    """Start a run, and answer when it has said something or failed."""
+    runs = request.app.state.runs
+    run = await runs.start(*values)
+    if isinstance(run, str):  # a request that came before
+        return await followed(runs, values[0], run, 0)
+    logs.about.set({"run": run.id, "thread": run.thread})
+    run.attach()
+    try:
+        await first_of(run.begun.wait(), hung_up(request))
+        if run.refused and run.parts == []:
+            raise run.refused
+        return RunStream(run, 0)
+    finally:
+        run.detach()
+
+
+async def followed(runs: Runs, user: str, run: str, last: int) -> Response:
+    local = runs.runs.get(run)
+    if local and local.owner == user:
+        logs.about.set({"run": run, "thread": local.thread})
+        return RunStream(local, last)
+    is_open = await thread_of(runs, user, run)
+    if not is_open and not await runs.store.after(run, last):
+        return Response(status_code=204)  # an EventSource stops asking
+    return EventStream(runs.follow(run, last), run)
+
+
+async def thread_of(runs: Runs, user: str, run: str) -> bool:
+    """Whether a run is open. Raises 404 if it is not this user's."""
+    found = await runs.store.find(run, user)
+    if found is None:
+        raise refusal(404, "no such run")
+    logs.about.set({"run": run, "thread": found[0]})
+    return found[1]
+
+
+async def first_of(*waits: Coroutine[Any, Any, Any]) -> None:
+    """Wait until one of them has ended, and cancel the others."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def hung_up(request: Request) -> None:
+    """Wait until the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,142 @@
+"""What holds for every request, around the routes.
+
+Headers, one line of log, no traceback with a user's words, no reader who
+takes nothing and stays, and an end of the process that waits for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvicorn
+
+from service.logs import about, bug, note
+from service.settings import Settings
+
+GRACE = 3  # seconds that an ending process gives to who does not read
+POLICY = (
+    "default-src 'none'; connect-src 'self'; script-src 'self'; "
+    "style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors "
+)
+QUIET = {"/health", "/ready", "/metrics"}  # paths that are not logged
+
+Send = Callable[[Any], Awaitable[None]]
+
+
+def headers_for(settings: Settings) -> list[tuple[bytes, bytes]]:
+    policy = POLICY + settings.frames
+    return [
+        (b"content-security-policy", policy.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cross-origin-resource-policy", b"same-origin"),
+    ]
+
+
+def may_come(host: str, settings: Settings) -> bool:
+    """Whether a request that asks for this host is for us."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return any(fnmatch(name, each) for each in settings.hosts.split(","))
+
+
+async def guarded(app: Any, state: Any, scope: Any, receive: Any, send: Send):
+    """Serve one request of `app`; `state` has its settings and runs."""
+    about.set({})
+    began, status = time.monotonic(), 0
+    loop = asyncio.get_running_loop()
+    settings: Settings = state.settings
+    # Only uvicorn's own connection can let a reader go who does not read.
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+
+    async def sending(message: Any) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            message["headers"] = [
+                *message.get("headers", []),
+                *headers_for(settings),
+            ]
+            if cookie := scope["state"].get("cookie"):
+                made = (b"set-cookie", cookie.encode())
+                message["headers"].append(made)
+        if transport is None:
+            await send(message)
+            return
+        late = loop.call_later(settings.slow_reader, transport.abort)
+        try:
+            await send(message)
+        finally:
+            late.cancel()
+
+    async def refuse(code: int, why: str, *more: Any) -> None:
+        body = json.dumps({"detail": why}).encode()
+        kind = (b"content-type", b"application/json")
+        start = {"type": "http.response.start", "status": code}
+        await sending({**start, "headers": [kind, *more]})
+        await sending({"type": "http.response.body", "body": body})
+
+    scope.setdefault("state", {})
+    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+    try:
+        if not may_come(host, settings):
+            await refuse(421, "this service has another name: SERVICE_HOSTS")
+        elif state.runs.stopping:
+            more = ((b"connection", b"close"), (b"retry-after", b"1"))
+            await refuse(503, "the service is stopping", *more)
+        else:
+            await app(scope, receive, sending)
+    except Exception as error:
+        bug("a request failed", error)
+        if not status:
+            await refuse(500, "the service has a bug; its log says where")
+    finally:
+        route = getattr(scope.get("route"), "path", "none of ours")
+        if route not in QUIET:
+            seconds = round(time.monotonic() - began, 3)
+            more = {"method": scope["method"], "route": route}
+            note("request", **more, status=status, seconds=seconds)
+
+
+@contextmanager
+def ending(shut_down: Callable[[], Awaitable[None]]) -> Iterator[None]:
+    """Begin to end when the signal comes.
+
+    uvicorn tells an application only when all its readers have left; with
+    answers of minutes that is late. And it waits for those who do not read,
+    unless it has a limit.
+    """
+    loop = asyncio.get_running_loop()
+    old = {}
+    tasks = []
+
+    def on_signal(number: int, frame: Any) -> None:
+        old[number](number, frame)
+        loop.call_soon_threadsafe(
+            lambda: tasks.append(asyncio.ensure_future(shut_down()))
+        )
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        handler = signal.getsignal(number)
+        server = getattr(handler, "__self__", None)
+        if isinstance(server, uvicorn.Server):
+            if server.config.timeout_graceful_shutdown is None:
+                server.config.timeout_graceful_shutdown = GRACE
+            old[number] = handler
+            signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

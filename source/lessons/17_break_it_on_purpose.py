@@ -1,0 +1,1099 @@
+# %% [markdown]
+# # Break it on purpose: a museum of async faults
+#
+# previous: [14 · Async memory](14_async_memory.ipynb) ·
+# lab: [17](../exercises/17_break_it_on_purpose.ipynb)
+#
+# A museum is for looking things up, not for reading through. With it you can
+#
+# - find the cause of a symptom, and prove the mend;
+# - name the line that blocks an event loop;
+# - have your own graph examined.
+#
+# Each exhibit has a symptom as its title, threads where people met it, a
+# cell that shows it, and a proof of the mend. Run the cells of *Setup*, then
+# any exhibit, in any order. The last ones are a doctor and a check. Threads
+# that were open in September 2026 are marked so.
+
+# %% [markdown] tags=["cheat-sheet"]
+# ## Where does it hurt
+#
+# **The loop stands still**
+#
+# - [Everybody waits for one](#Everybody-waits-for-one): the async twin
+# - [Something blocks, but which line](#Something-blocks,-but-which-line):
+#   debug mode, blockbuster
+# - [Async did not make it faster](#Async-did-not-make-it-faster):
+#   start all, then wait
+# - [Six calls, and only four at once](#Six-calls,-and-only-four-at-once):
+#   `async def` nodes
+# - [All cores but one are idle](#All-cores-but-one-are-idle):
+#   `to_thread`, processes
+# - [It hangs at once](#It-hangs-at-once): `await`, never `.result()`
+# - [It hangs as soon as two come](#It-hangs-as-soon-as-two-come):
+#   `asyncio.Lock`
+# - [The saver hangs without a word](#The-saver-hangs-without-a-word):
+#   methods with an `a`
+
+# %% [markdown] tags=["cheat-sheet"]
+# **Tokens**
+#
+# - [They arrive all at once](#They-arrive-all-at-once): `ainvoke` in the node
+# - [The answer comes twice](#The-answer-comes-twice): return the same message
+# - [The answer begins twice](#The-answer-begins-twice): one text for each `id`
+# - [No tokens at all](#No-tokens-at-all): filter by type, `subgraphs=True`
+# - [Nothing arrives, and nothing fails](#Nothing-arrives,-and-nothing-fails):
+#   check the mode
+# - [Brackets on the screen](#Brackets-on-the-screen): `.text`, not `.content`
+#
+# **What Python says**
+#
+# - [TypeError, about a coroutine](#TypeError,-about-a-coroutine):
+#   `await`, `async for`
+# - [asyncio.run cannot be called](#asyncio.run-cannot-be-called):
+#   `await`, not nest-asyncio
+# - [Event loop is closed](#Event-loop-is-closed): one `asyncio.run`
+# - [No sync invocation](#No-sync-invocation): `ainvoke`
+# - [Ignored GeneratorExit](#Ignored-GeneratorExit): no `yield` in `finally`
+
+# %% [markdown] tags=["cheat-sheet"]
+# **Leaving and failing**
+#
+# - [You left, and the model writes on](#You-left,-and-the-model-writes-on):
+#   `aclosing`
+# - [Your reader left, and it writes on](#Your-reader-left,-and-it-writes-on):
+#   a task of its own
+# - [A broken answer looks complete](#A-broken-answer-looks-complete):
+#   events `error` and `done`
+# - [Stop comes late](#Stop-comes-late): `call_soon_threadsafe`
+# - [An error that nobody sees](#An-error-that-nobody-sees): `TaskGroup`
+# - [Output lands somewhere else](#Output-lands-somewhere-else): return it
+#
+# **Limits and memory**
+#
+# - [max_concurrency does not limit](#max_concurrency-does-not-limit):
+#   `abatch`, `Semaphore`
+# - [Calls wait for no reason](#Calls-wait-for-no-reason):
+#   `DefaultAsyncHttpxClient`
+# - [Connection error, and no reason](#Connection-error,-and-no-reason):
+#   fewer calls at once
+# - [This saver is not async](#This-saver-is-not-async): `AsyncSqliteSaver`
+# - [Two messages, and one is lost](#Two-messages,-and-one-is-lost):
+#   one at a time
+# - [Every guest is a stranger](#Every-guest-is-a-stranger): one saver for all
+
+# %% [markdown]
+# ## Setup
+#
+# The imports, the patients and their instruments.
+
+# %%
+import asyncio
+import threading
+import time
+from contextlib import aclosing, redirect_stdout
+
+from workshop.model import connect
+
+model = connect()
+import httpx2
+import nest_asyncio
+import openai
+from fastapi import FastAPI
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage
+from langchain_openai import ChatOpenAI
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
+
+from workshop.checks import check
+from workshop.observe import Heartbeat
+from workshop.serve import serve
+
+# %%
+llm = ChatOpenAI(model=model.name, timeout=30, stream_chunk_timeout=None)
+agent = create_agent(llm, tools=[])
+ASK = {"messages": [("user", "What is the price of the soup?")]}
+LONG = {"messages": [("user", "Praise the soup in 100 words")]}
+MESSAGES = {"stream_mode": "messages"}
+TABLE = {"configurable": {"thread_id": "1"}}
+if model.practice:
+    model.pace(ttft=0.3, per_token=0.005)
+
+
+def graph_of(node, saver=None, **options):
+    graph = StateGraph(MessagesState).add_node("reply", node, **options)
+    return graph.add_edge(START, "reply").compile(checkpointer=saver)
+
+
+async def ainvoke(state):
+    return {"messages": await llm.ainvoke(state["messages"])}
+
+
+async def invoke(state):
+    return {"messages": llm.invoke(state["messages"])}
+
+
+async def greet(state):
+    return {"messages": await asyncio.sleep(0.1, [("ai", "Welcome!")])}
+
+
+# %% [markdown]
+# `tokens` streams a graph to its end. `leave` leaves a stream at its first
+# token. `idle` waits until the model has nothing to do.
+#
+# Some exhibits hang, or break their whole process. `apart` runs such a
+# function in a process of its own. After some seconds it ends it, and says
+# at which line it was.
+
+
+# %%
+async def tokens(graph, **options):
+    stream = graph.astream(ASK, **MESSAGES, **options)
+    return [message.text async for message, _ in stream if message.text]
+
+
+async def leave(stream):
+    async for message, _ in stream:
+        if message.text:
+            break
+
+
+async def idle(meter):
+    while meter.read().in_flight:
+        await asyncio.sleep(0.05)
+    return meter
+
+
+# %%
+import inspect
+import re
+import subprocess
+import sys
+
+
+async def apart(main, seconds=30, modules="threading"):
+    code = f"import asyncio, faulthandler, {modules}\n"
+    code += inspect.getsource(main)
+    code += f"faulthandler.dump_traceback_later({seconds}, exit=True)\n"
+    call = f"{main.__name__}()"
+    is_async = inspect.iscoroutinefunction(main)
+    code += f"asyncio.run({call})" if is_async else call
+    command, pipes = [sys.executable, "-uc", code], {"capture_output": True}
+    ran = await asyncio.to_thread(subprocess.run, command, **pipes)
+    said = ran.stderr.decode()
+    print(ran.stdout.decode(), end="")
+    if "Timeout" in said:
+        at = re.search(r'"<string>", line (\d+)', said)
+        print("hangs at:", code.splitlines()[int(at[1]) - 1].strip())
+    elif ran.returncode:
+        print(said.splitlines()[-1])
+
+
+# %% [markdown]
+# ## Everybody waits for one
+#
+# [a2a-samples#309](https://github.com/a2aproject/a2a-samples/issues/309) ·
+# [fastapi#2484](https://github.com/fastapi/fastapi/issues/2484) ·
+# [lesson 01](01_sync_vs_async.ipynb)
+#
+# *You can mix sync and async freely*, many believe. One guest streams, and
+# for everybody else the server is dead. A heartbeat on the same loop shows
+# it.
+#
+# **Why.** `stream` waits without `await`, on the only thread that the loop
+# has. **Mend.** In async code, call the method with the `a`.
+
+# %%
+async with Heartbeat() as heart:
+    parts = list(agent.stream(LONG, **MESSAGES))
+print("blocked:", heart.missed > heart.beats)
+
+# %%
+async with Heartbeat() as heart:
+    parts = [part async for part in agent.astream(LONG, **MESSAGES)]
+print("blocked:", heart.missed > heart.beats)
+
+# %% [markdown]
+# ## Something blocks, but which line
+#
+# [react-agent#20](https://github.com/langchain-ai/react-agent/issues/20) ·
+# [langgraph#4218](https://github.com/langchain-ai/langgraph/issues/4218)
+#
+# A heartbeat says that somebody blocks. The debug mode of asyncio also says
+# which task.
+
+# %%
+import logging
+from logging.handlers import BufferingHandler
+
+
+async def chop():
+    time.sleep(0.3)
+
+
+log, loop = BufferingHandler(99), asyncio.get_running_loop()
+logging.getLogger("asyncio").addHandler(log)
+loop.set_debug(True)
+await asyncio.create_task(chop(), name="lunch")
+loop.set_debug(False)
+said = [record.getMessage().split(",")[0] for record in log.buffer]
+print(*[line for line in said if "lunch" in line])
+
+# %% [markdown]
+# **blockbuster** names the call, and raises at once. `langgraph dev` switches
+# it on. **Mend.** The async twin, or a thread: `to_thread` passes here.
+
+# %% tags=["raises-exception"]
+from blockbuster import blockbuster_ctx
+
+with blockbuster_ctx():
+    await asyncio.to_thread(time.sleep, 0.3)
+    await chop()
+
+# %% [markdown]
+# ## Async did not make it faster
+#
+# [llama_index#12407](https://github.com/run-llama/llama_index/issues/12407) ·
+# [lesson 01](01_sync_vs_async.ipynb)
+#
+# *Async streaming is faster*, many believe. **Why.** One call takes as long
+# as the model needs, either way. And a loop of `await` waits for each before
+# it starts the next. **Mend.** Start all of them, then wait once.
+
+# %%
+with model.meter() as one_by_one:
+    answers = [await agent.ainvoke(ASK) for _ in range(3)]
+with model.meter() as together:
+    await asyncio.gather(*(agent.ainvoke(ASK) for _ in range(3)))
+print(one_by_one, together, sep="\n")
+
+# %% [markdown]
+# ## Six calls, and only four at once
+#
+# [langgraph#3329](https://github.com/langchain-ai/langgraph/issues/3329) ·
+# [lesson 01](01_sync_vs_async.ipynb)
+#
+# *You need not rewrite your graph*, many believe. **Why.** LangGraph runs a
+# `def` node in the loop's pool of threads, usually `min(32, cores + 4)`. Here
+# every machine gets four. **Mend.** `async def` and `await`.
+
+# %%
+from concurrent.futures import ThreadPoolExecutor
+
+asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(4))
+
+
+def in_thread(state):
+    return {"messages": llm.invoke(state["messages"])}
+
+
+for node in in_thread, ainvoke:
+    graph, meter = graph_of(node), model.meter()
+    await asyncio.gather(*(graph.ainvoke(ASK) for _ in range(6)))
+    print(node.__name__, meter.read().peak_in_flight, "of 6 in flight")
+
+# %% [markdown]
+# ## All cores but one are idle
+#
+# [fastapi#1806](https://github.com/fastapi/fastapi/issues/1806) ·
+# [lesson 11](11_parallel_graphs.ipynb)
+#
+# *Async means multi-threaded*, many believe. Two dishes are cut together.
+
+
+# %%
+def cut(dish):
+    threads.add(threading.current_thread().name)
+    log.extend(f"{dish} {half}" for half in (1, 2))
+
+
+async def cook(dish):
+    cut(dish)
+
+
+log, threads = [], set()
+await asyncio.gather(cook("soup"), cook("cake"))
+print(log, threads)
+
+# %% [markdown]
+# **Why.** The loop has one thread. Only at an `await` does another task get
+# its turn, and computing has none. **Mend.** `to_thread` keeps the loop free.
+# For more cores you need processes: lesson 11.
+
+# %%
+threads.clear()
+cuts = [asyncio.to_thread(cut, dish) for dish in ("soup", "cake")]
+await asyncio.gather(*cuts)
+print("in the loop's thread:", "MainThread" in threads)
+
+# %% [markdown]
+# ## It hangs at once
+#
+# [griptape-nodes-engine#4469](https://github.com/griptape-ai/griptape-nodes-engine/issues/4469)
+# · [prefect#23055](https://github.com/PrefectHQ/prefect/issues/23055)
+#
+# No CPU, no error, no end. **Why.** `result()` holds the thread on which the
+# coroutine should run. **Mend.** In async code, `await`. The function
+# `run_coroutine_threadsafe` is for other threads than the loop's.
+
+
+# %%
+async def at_once():
+    print("awaited:", await asyncio.sleep(0, "soup"))
+    loop, dish = asyncio.get_running_loop(), asyncio.sleep(0, "soup")
+    asyncio.run_coroutine_threadsafe(dish, loop).result()
+
+
+await apart(at_once, seconds=1)
+
+# %% [markdown]
+# ## It hangs as soon as two come
+#
+# [azure-sdk-for-python#11591](https://github.com/Azure/azure-sdk-for-python/pull/11591)
+#
+# **Why.** The first guest waits with the lock in his hand. The second one
+# blocks the thread that the first needs to go on. **Mend.** A lock of
+# asyncio's, with `async with`.
+
+
+# %%
+async def two_guests():
+    async def polite(lock):
+        async with lock:
+            await asyncio.sleep(0.1)
+
+    async def rude(lock):
+        lock.acquire()
+        await asyncio.sleep(0.1)
+        lock.release()
+
+    for guest, lock in (polite, asyncio.Lock()), (rude, threading.Lock()):
+        await asyncio.gather(guest(lock), guest(lock))
+        print("two guests served,", guest.__name__)
+
+
+await apart(two_guests, seconds=1)
+
+# %% [markdown]
+# ## The saver hangs without a word
+#
+# [langgraph#7857](https://github.com/langchain-ai/langgraph/issues/7857),
+# open · [lesson 14](14_async_memory.ipynb)
+#
+# `AsyncSqliteSaver` guards most of its sync methods, but not `put` and
+# `put_writes`. **Why.** They wait for the loop that they hold. **Mend.** On
+# its loop, call only its methods with an `a`.
+
+
+# %%
+async def in_its_loop():
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+    table = {"configurable": {"thread_id": "1", "checkpoint_ns": ""}}
+    async with AsyncSqliteSaver.from_conn_string(":memory:") as saver:
+        print("aget_tuple:", await saver.aget_tuple(table))
+        try:
+            saver.get_tuple(table)
+        except asyncio.InvalidStateError as error:
+            print("get_tuple:", str(error).split(" are ")[0], "...")
+        saver.put_writes(table, [], "task")
+
+
+await apart(in_its_loop, 2, modules="langgraph.checkpoint.sqlite.aio")
+
+# %% [markdown]
+# ## They arrive all at once
+#
+# [langgraph#78](https://github.com/langchain-ai/langgraph/issues/78) ·
+# [lesson 05](05_token_streaming.ipynb)
+#
+# The screen stays empty, then the whole answer is there. **Why.** `invoke`
+# blocks the loop. The tokens come, and nobody can hand them to you. **Mend.**
+# `await llm.ainvoke`. It streams if you stream the graph.
+#
+# *Early* means: at your first token, the model had more to send.
+
+# %%
+for node in invoke, ainvoke:
+    meter = model.meter()
+    await leave(graph_of(node).astream(LONG, **MESSAGES))
+    print(f"{node.__name__:7} early:", meter.read().tokens_sent < 100)
+
+# %% [markdown]
+# ## The answer comes twice
+#
+# [langgraph#6153](https://github.com/langchain-ai/langgraph/issues/6153) ·
+# [lesson 05](05_token_streaming.ipynb)
+#
+# Token by token, and then once more in one piece. **Why.** The node returns a
+# new message. Its `id` was never streamed, so the stream adds it. **Mend.**
+# Return the message that the model gave you, or filter by type.
+
+
+# %%
+async def copies(state):
+    answer = await llm.ainvoke(state["messages"])
+    return {"messages": AIMessage(answer.text)}
+
+
+for node in copies, ainvoke:
+    print(f"{node.__name__:7}", "".join(await tokens(graph_of(node))))
+
+# %% [markdown]
+# ## The answer begins twice
+#
+# [nanobot#4038](https://github.com/HKUDS/nanobot/issues/4038) ·
+# [lesson 05](05_token_streaming.ipynb)
+#
+# **Why.** The connection broke after three tokens, and a `RetryPolicy` ran
+# the node again. What was yielded stays. **Mend.** The second try has a new
+# `id`: keep one text for each, and show the last.
+
+# %%
+from langgraph.types import RetryPolicy
+
+again = graph_of(ainvoke, retry_policy=RetryPolicy(initial_interval=0.1))
+model.fault("cut", after_tokens=3)
+texts = {}
+async for message, _ in again.astream(ASK, **MESSAGES):
+    texts[message.id] = texts.get(message.id, "") + message.text
+print("as it came:", "".join(texts.values()))
+print("last id:   ", list(texts.values())[-1])
+
+# %% [markdown]
+# ## No tokens at all
+#
+# [langgraph#5971](https://github.com/langchain-ai/langgraph/pull/5971) ·
+# [langgraph#4718](https://github.com/langchain-ai/langgraph/issues/4718),
+# open · [lesson 05](05_token_streaming.ipynb)
+#
+# **Why, first.** A filter by the node `agent`, as in the notes. In
+# `create_agent` the node is called `model`. **Mend.** Filter by type.
+
+# %%
+stream = agent.astream(ASK, **MESSAGES)
+parts = [(m.type, a["langgraph_node"]) async for m, a in stream if m.text]
+print(len([node for _, node in parts if node == "agent"]), "by node")
+print(len([kind for kind, _ in parts if kind == "AIMessageChunk"]), "by type")
+
+# %% [markdown]
+# **Why, second.** The agent is a node of another graph, so its tokens stay
+# inside. **Mend.** `subgraphs=True`. Each part then has a namespace in front.
+
+# %%
+team = graph_of(agent)
+print(len(await tokens(team)), "piece, the whole message")
+stream = team.astream(ASK, **MESSAGES, subgraphs=True)
+print(len([m async for _, (m, _) in stream if m.text]), "pieces")
+
+# %% [markdown]
+# ## Nothing arrives, and nothing fails
+#
+# [langgraph#7986](https://github.com/langchain-ai/langgraph/issues/7986),
+# about the server · [lesson 03](03_astream_modes.ipynb)
+#
+# **Why.** LangGraph takes any word as a mode, and runs. Only its server
+# checks. **Mend.** Check it yourself where the mode is not a constant.
+
+# %%
+from langgraph.types import StreamMode
+
+with model.meter() as meter:
+    parts = [part async for part in agent.astream(ASK, stream_mode="message")]
+print(len(parts), "parts,", meter.requests, "request paid")
+print("is a mode:", "message" in StreamMode.__args__)
+
+# %% [markdown]
+# ## Brackets on the screen
+#
+# [datarobot-genai#343](https://github.com/datarobot-oss/datarobot-genai/pull/343)
+# · [lesson 05](05_token_streaming.ipynb)
+#
+# **Why.** The content of some models is a list of blocks. **Mend.** `text` is
+# always a string.
+
+# %%
+blocks = llm.model_copy(update={"output_version": "v1"})
+answer = await blocks.ainvoke("What is LangGraph?")
+print(f"{answer.content}", answer.text, sep="\n")
+
+# %% [markdown]
+# ## TypeError, about a coroutine
+#
+# [python-tgpt#60](https://github.com/Simatwa/python-tgpt/issues/60) ·
+# [azure-sdk-for-python#45308](https://github.com/Azure/azure-sdk-for-python/issues/45308)
+# · [lesson 01](01_sync_vs_async.ipynb)
+#
+# The call never ran, and nobody was asked.
+
+# %% tags=["raises-exception"]
+call, stream = agent.ainvoke(ASK), agent.astream(ASK)
+print(type(call).__name__, "and", type(stream).__name__)
+call["messages"]
+
+# %% [markdown]
+# **Why.** A forgotten word. **Mend.** `await` where Python says `coroutine`,
+# `async for` where it says `async_generator`. A warning, `was never awaited`,
+# comes later, and often under another cell.
+
+# %%
+print((await call)["messages"][-1].text)
+print(len([part async for part in stream]), "part")
+
+# %% [markdown]
+# ## asyncio.run cannot be called
+#
+# [crawl4ai#563](https://github.com/unclecode/crawl4ai/issues/563) ·
+# [nest_asyncio#44](https://github.com/erdewit/nest_asyncio/issues/44) ·
+# [lesson 01](01_sync_vs_async.ipynb)
+#
+# A notebook has a running loop. `nest_asyncio` silences the error, for a
+# price. **Why.** Nested runs end like nested calls, the inner one first. The
+# fast dish is ready, but it waits for the slow one. **Mend.** `await`.
+
+
+# %%
+async def nested():
+    async def awaits(dish, seconds):
+        await asyncio.sleep(seconds)
+        print("await:", dish)
+
+    async def nests(dish, seconds):
+        asyncio.run(asyncio.sleep(seconds))
+        print("nest_asyncio:", dish)
+
+    nest_asyncio.apply()
+    for run in awaits, nests:
+        await asyncio.gather(run("fast", 0.1), run("slow", 0.4))
+
+
+await apart(nested, modules="nest_asyncio")
+
+# %% [markdown]
+# ## Event loop is closed
+#
+# [langchain#35783](https://github.com/langchain-ai/langchain/issues/35783),
+# open · [lesson 01](01_sync_vs_async.ipynb)
+#
+# **Why.** All `ChatOpenAI` share one pool, and its connections belong to the
+# loop that ended. Every second run meets them, and throws them away. **Mend.**
+# One `asyncio.run` around everything.
+
+
+# %%
+def four_runs():
+    from langchain_openai import ChatOpenAI
+
+    async def ask(times):
+        return [await ChatOpenAI().ainvoke("Hello") for _ in range(times)]
+
+    for times in 2, 1, 1, 1:
+        try:
+            print(len(asyncio.run(ask(times))), "answers")
+        except RuntimeError as error:
+            print(error)
+
+
+await apart(four_runs)
+
+# %% [markdown]
+# ## No sync invocation
+#
+# [langchain-mcp-adapters#29](https://github.com/langchain-ai/langchain-mcp-adapters/issues/29),
+# open
+#
+# **Why.** The tool is an `async def`, as every MCP tool is, and `invoke` has
+# no loop for it. You notice when the model has been paid. **Mend.** `ainvoke`,
+# all the way up.
+
+
+# %%
+async def price(dish: str) -> int:
+    """Look up the price of a dish."""
+    return 9
+
+
+waiter, meter = create_agent(llm, [price]), model.meter()
+try:
+    waiter.invoke(ASK)
+except NotImplementedError as error:
+    print(error, meter.read().requests, "request paid.")
+print((await waiter.ainvoke(ASK))["messages"][-1].text)
+
+# %% [markdown]
+# ## Ignored GeneratorExit
+#
+# [OrcaRouter-Lite#49](https://github.com/Continuum-AI-Corp/OrcaRouter-Lite/issues/49)
+# · [omnigent#1117](https://github.com/omnigent-ai/omnigent/issues/1117)
+#
+# The server says goodbye in a `finally`. It works until somebody leaves.
+
+
+# %% tags=["raises-exception"]
+async def farewell():
+    try:
+        yield "soup"
+    finally:
+        yield "goodbye"
+
+
+async with aclosing(farewell()) as stream:
+    await anext(stream)
+
+# %% [markdown]
+# **Why.** To close a generator is to raise `GeneratorExit` in it. It may clean
+# up then, but not yield: nobody reads it. **Mend.** Say goodbye after the
+# loop. `finally` only cleans up.
+
+
+# %%
+async def polite():
+    yield "soup"
+    yield "goodbye"
+
+
+async with aclosing(polite()) as stream:
+    print(await anext(stream))
+
+# %% [markdown]
+# ## You left, and the model writes on
+#
+# [findajob#743](https://github.com/brockamer/findajob/issues/743) ·
+# [lesson 05](05_token_streaming.ipynb)
+#
+# **Why.** `break` does not close a generator. It is closed when nobody holds
+# it, and a variable does. **Mend.** `aclosing`. The model counts whom it
+# could cut off.
+
+# %%
+meter = model.meter()
+await leave(kept := agent.astream(LONG, **MESSAGES))
+print((await idle(meter)).cut_off, "cut off")
+
+# %%
+meter = model.meter()
+async with aclosing(agent.astream(LONG, **MESSAGES)) as stream:
+    await leave(stream)
+print((await idle(meter)).cut_off, "cut off")
+
+# %% [markdown]
+# ## Your reader left, and it writes on
+#
+# [langgraph#8302](https://github.com/langchain-ai/langgraph/issues/8302),
+# open · [fastapi#1342](https://github.com/fastapi/fastapi/issues/1342) ·
+# [lesson 07](07_fastapi_streaming.ipynb)
+#
+# **Why.** A web server cancels through AnyIO, again and again, and so kills
+# LangGraph's own clean-up. **Mend.** Run the graph in a task of its own, and
+# cancel that once.
+
+
+# %%
+async def direct():
+    async for message, _ in agent.astream(LONG, **MESSAGES):
+        yield message.text
+
+
+async def in_task():
+    async def run():
+        try:
+            async for text in direct():
+                queue.put_nowait(text)
+        finally:
+            queue.put_nowait(None)
+
+    queue, task = asyncio.Queue(), asyncio.create_task(run())
+    try:
+        while (text := await queue.get()) is not None:
+            yield text
+        await task  # raises what ended it
+    finally:
+        task.cancel()
+
+
+# %%
+from fastapi.responses import StreamingResponse
+
+for way in direct, in_task:
+    app, meter = FastAPI(), model.meter()
+    app.get("/")(lambda way=way: StreamingResponse(way()))
+    async with serve(app) as url, httpx2.AsyncClient() as browser:
+        async with browser.stream("GET", url) as reply:
+            await anext(reply.aiter_raw())
+        print(f"{way.__name__:7}", (await idle(meter)).cut_off, "cut off")
+
+# %% [markdown]
+# ## A broken answer looks complete
+#
+# [any-llm#847](https://github.com/mozilla-ai/any-llm/pull/847) ·
+# [lesson 07](07_fastapi_streaming.ipynb)
+#
+# The model's connection breaks after three tokens. The browser gets status
+# 200 and a clean end.
+
+# %%
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+
+async def events():
+    async for message, _ in agent.astream(ASK, **MESSAGES):
+        yield ServerSentEvent(data=message.text, event="token")
+
+
+async def last_event(events):
+    app = FastAPI()
+    app.get("/", response_class=EventSourceResponse)(events)
+    model.fault("cut", after_tokens=3)
+    async with serve(app) as url, httpx2.AsyncClient() as browser:
+        reply = await browser.get(url)
+    print(reply.status_code, reply.text.split("\n\n")[-2].split("\n"))
+
+
+await last_event(events)
+
+# %% [markdown]
+# **Why.** The status went out before the first token, and an event stream
+# has no mark for its end. **Mend.** Send your own: `done`, or `error`. A
+# client that gets neither knows that something broke.
+
+
+# %%
+async def honest_events():
+    try:
+        async for event in events():
+            yield event
+        yield ServerSentEvent(data="", event="done")
+    except openai.APIError:
+        yield ServerSentEvent(data="the model failed", event="error")
+
+
+await last_event(honest_events)
+
+# %% [markdown]
+# ## Stop comes late
+#
+# [ipykernel#881](https://github.com/ipython/ipykernel/issues/881), open ·
+# [lesson 05](05_token_streaming.ipynb)
+#
+# You press Stop, and it stops when the next token comes. **Why.** The button
+# calls `cancel` in another thread, or in a signal. That does not wake a loop
+# that sleeps. **Mend.** `call_soon_threadsafe` does. For the ■ of a notebook,
+# `connect()` has seen to it.
+
+
+# %%
+async def stop_button():
+    loop = asyncio.get_running_loop()
+
+    async def press(call):
+        task, began = asyncio.create_task(asyncio.sleep(1.2)), loop.time()
+        threading.Timer(0.1, call, [task.cancel]).start()
+        await asyncio.wait([task])
+        print("late:", loop.time() - began > 1)
+
+    await press(lambda cancel: cancel())
+    await press(loop.call_soon_threadsafe)
+
+
+await apart(stop_button)
+
+# %% [markdown]
+# ## An error that nobody sees
+#
+# [cpython#88831](https://github.com/python/cpython/issues/88831)
+#
+# A task in the background has failed. Nothing says so. **Why.** An error
+# waits in its task until somebody awaits it. It is printed only when the
+# task is thrown away, and the loop does not even keep tasks alive. **Mend.**
+# Await every task that you make. A `TaskGroup` does it for you.
+
+
+# %%
+async def burn():
+    raise ValueError("the soup is burnt")
+
+
+forgotten = asyncio.create_task(burn())
+await asyncio.sleep(0.1)
+print("nobody saw:", forgotten.exception())
+
+# %%
+try:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(burn())
+except* ValueError as errors:
+    print(*errors.exceptions)
+
+# %% [markdown]
+# ## Output lands somewhere else
+#
+# [ipywidgets#3901](https://github.com/jupyter-widgets/ipywidgets/issues/3901),
+# open · [lesson 05](05_token_streaming.ipynb)
+#
+# The first cook catches what he prints, in a `with` block. He also catches
+# the bill, which somebody else prints. **Why.** All tasks share one
+# `sys.stdout`, and at an `await` the others run. `with Output():` does the
+# same. **Mend.** Let tasks return their text, or use `append_stdout`.
+#
+# What a task prints after its cell has ended may be shown nowhere. Await it.
+
+# %%
+from io import StringIO
+
+
+async def catches():
+    with redirect_stdout(StringIO()) as page:
+        await asyncio.sleep(0.2)
+    return page.getvalue()
+
+
+async def returns():
+    return await asyncio.sleep(0.2, "soup")
+
+
+for cook in catches, returns:
+    task = asyncio.create_task(cook())
+    await asyncio.sleep(0.1)
+    print("the bill")
+    print(f"{cook.__name__} {await task!r}")
+
+# %% [markdown]
+# ## max_concurrency does not limit
+#
+# [langgraph#8517](https://github.com/langchain-ai/langgraph/issues/8517),
+# open, about tools · [lesson 11](11_parallel_graphs.ipynb)
+#
+# **Why.** The limit counts inside one run, and `gather` starts six. **Mend.**
+# `abatch` counts across its runs. So does your own `asyncio.Semaphore`.
+
+# %%
+three, meter = {"max_concurrency": 3}, model.meter()
+await asyncio.gather(*(agent.ainvoke(ASK, three) for _ in range(6)))
+print("gather:", meter.read().peak_in_flight, "of 6 in flight")
+meter = model.meter()
+await agent.abatch([ASK] * 6, three)
+print("abatch:", meter.read().peak_in_flight, "of 6 in flight")
+
+# %% [markdown]
+# ## Calls wait for no reason
+#
+# [portkey-python-sdk#317](https://github.com/Portkey-AI/portkey-python-sdk/issues/317)
+# · [lesson 11](11_parallel_graphs.ipynb)
+#
+# `http_async_client=httpx2.AsyncClient()` is a popular cure for *Event loop is
+# closed*. **Why.** It opens 100 connections, `ChatOpenAI` by itself 1,000.
+# Without a time limit nobody complains. **Mend.** OpenAI's client.
+#
+# The model takes its time here. Count the calls that reach it.
+
+
+# %%
+async def reach(client):
+    crowd = ChatOpenAI(model=model.name, http_async_client=client)
+    calls = [asyncio.create_task(crowd.ainvoke("Hi")) for _ in range(101)]
+    meter = model.meter()
+    while meter.read().in_flight < 100:
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(0.5)
+    print(meter.read().in_flight, "of 101")
+    for call in calls:
+        call.cancel()
+    await asyncio.wait(calls)
+    await client.aclose()
+
+
+# %%
+model.pace(ttft=60)
+await reach(httpx2.AsyncClient())
+await reach(openai.DefaultAsyncHttpxClient())
+model.pace(ttft=0.3)
+
+# %% [markdown]
+# ## Connection error, and no reason
+#
+# [litellm#12872](https://github.com/BerriAI/litellm/issues/12872), open
+#
+# **Why.** Each connection is a file, and a process may open only so many:
+# `ulimit -n`, on macOS 256. The message does not say it. Its cause does.
+# **Mend.** A limit for calls at the same time, or a higher `ulimit`.
+#
+# This cell needs Linux or macOS.
+
+
+# %%
+async def forty_calls():
+    import resource
+
+    async def call():
+        async with places:
+            await client.models.retrieve("gpt-4o")
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))
+    client = openai.AsyncOpenAI(max_retries=0)
+    for limit in 10, 40:
+        places = asyncio.Semaphore(limit)
+        calls = [asyncio.create_task(call()) for _ in range(40)]
+        await asyncio.wait(calls)
+        error = next(filter(None, (c.exception() for c in calls)), None)
+        print(limit, "at once:", error)
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    print("its cause:", error)
+
+
+await apart(forty_calls, modules="openai")
+
+# %% [markdown]
+# ## This saver is not async
+#
+# [open-notebook#509](https://github.com/lfnovo/open-notebook/issues/509) ·
+# [lesson 14](14_async_memory.ipynb)
+#
+# **Why.** `SqliteSaver` has methods with an `a`, which only raise. **Mend.**
+# `AsyncSqliteSaver`, open as long as the graph is used.
+
+# %% tags=["raises-exception"]
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+with SqliteSaver.from_conn_string(":memory:") as saver:
+    await graph_of(greet, saver).ainvoke(ASK, TABLE)
+
+# %%
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+async with AsyncSqliteSaver.from_conn_string(":memory:") as saver:
+    state = await graph_of(greet, saver).ainvoke(ASK, TABLE)
+print(len(state["messages"]), "messages")
+
+# %% [markdown]
+# ## Two messages, and one is lost
+#
+# [langgraph-redis#79](https://github.com/redis-developer/langgraph-redis/pull/79)
+# · [lesson 14](14_async_memory.ipynb)
+#
+# A guest sends two messages at once, on one `thread_id`. With the answers,
+# that makes four.
+
+# %%
+graph = graph_of(greet, InMemorySaver())
+await asyncio.gather(*(graph.ainvoke(ASK, TABLE) for _ in range(2)))
+state = await graph.aget_state(TABLE)
+print("all four are there:", len(state.values["messages"]) == 4)
+
+# %% [markdown]
+# **Why.** Both runs read the same state, and both write what follows from
+# it. The later one wins. **Mend.** One run at a time on a thread: a lock for
+# each, or an answer 409.
+
+# %%
+graph, lock = graph_of(greet, InMemorySaver()), asyncio.Lock()
+
+
+async def in_turn():
+    async with lock:
+        return await graph.ainvoke(ASK, TABLE)
+
+
+_, state = await asyncio.gather(in_turn(), in_turn())
+print("all four are there:", len(state["messages"]) == 4)
+
+# %% [markdown]
+# ## Every guest is a stranger
+#
+# [langgraph#2146](https://github.com/langchain-ai/langgraph/issues/2146) ·
+# [lesson 14](14_async_memory.ipynb)
+#
+# **Why.** Each request makes its own `InMemorySaver`, so there is nothing to
+# remember. **Mend.** One saver for all requests, and one that outlives the
+# process.
+
+# %%
+for savers in [InMemorySaver(), InMemorySaver()], [InMemorySaver()] * 2:
+    for saver in savers:
+        state = await graph_of(greet, saver).ainvoke(ASK, TABLE)
+    print(len(state["messages"]), "of 4 messages")
+
+# %% [markdown]
+# ## Ask the doctor
+#
+# `examine` looks at a graph and at the running loop. It says what is wrong
+# and what to do, a line for each finding. It runs nothing.
+#
+# **Predict.** This patient has three faults, and one thing to remark. Which?
+#
+# <details><summary>Answer</summary>
+#
+# A `def` node that waits, a saver that is not async, a model without a time
+# limit. The remark is about its client.
+#
+# </details>
+
+# %%
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+from workshop.doctor import examine
+
+endless = ChatOpenAI(http_async_client=httpx2.AsyncClient())
+endless.stream_chunk_timeout = None
+
+
+def reply(state):
+    return {"messages": endless.invoke(state["messages"])}
+
+
+with SqliteSaver.from_conn_string(":memory:") as saver:
+    print(await examine(graph_of(reply, saver)))
+
+# %% [markdown]
+# What blocks the loop shows only while it runs. Let it run beside the
+# examination. And this is what a healthy graph gets:
+
+# %%
+report, _ = await asyncio.gather(
+    examine(seconds=0.5), graph_of(invoke).ainvoke(ASK)
+)
+print(report, await examine(agent), sep="\n\n")
+
+# %% [markdown]
+# ## Check yourself
+#
+# Build the smallest detector. The function gets `work`, an `async` function
+# without arguments, and runs it once. It returns the longest time, in
+# seconds, for which the event loop stood still meanwhile.
+
+
+# %%
+async def longest_silence(work) -> float:
+    # TODO (about 3 lines)
+    ...
+
+
+# %%
+await check("17.0", longest_silence)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# The heartbeat of the first exhibit measures it. Which of its numbers?
+#
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# async with Heartbeat() as heart:
+#     await work()
+# return heart.longest
+# ```
+#
+# </details>
+#
+# ## Keep
+#
+# - Make it happen on purpose, in one cell. Then you can prove the mend.
+# - Count: calls in flight, calls cut off, messages that survive.
+# - A hang has a line. A heartbeat, debug mode, blockbuster or the doctor
+#   names it.
+#
+# **Next:** [Lab 17](../exercises/17_break_it_on_purpose.ipynb)
