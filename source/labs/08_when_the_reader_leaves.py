@@ -67,8 +67,8 @@ async def hung_up(request):
 # ## Task 1: any stream in a task of its own
 #
 # **Write** `in_own_task(stream)`, an async generator. It yields what `stream`
-# yields, each part as it comes and whatever it is, `None` too. It raises what
-# `stream` raises. Whoever leaves it, at any time and in any way, cancels the
+# yields, each part as it comes, `None` too. It raises what `stream`
+# raises. Whoever leaves it, at any time and in any way, cancels the
 # run behind this `stream`, and no other.
 #
 # **Expected:** every run whose reader leaves is cut off, and only those.
@@ -199,7 +199,7 @@ _ = await leave(chat, "Tell me a story in 40 words", model)
 # %% [markdown]
 # ## Keep
 #
-# - A task of its own, a queue, and one `cancel` in `finally`.
+# - A task of its own, and one `cancel` in `finally`.
 # - Before there is a response, look for the client yourself.
 #
 # **Next:** [09 · Events and resume](../notebooks/09_events_and_resume.ipynb)

@@ -134,8 +134,8 @@ async for event in events(agent, "soup"):
 # When the iterator has ended or failed, `follow` ends. A reader who leaves
 # changes nothing for the run, and nothing for others.
 #
-# Nearly all is done. As it stands, `follow` never waits: a reader who has seen
-# everything goes round and round, and stops the event loop.
+# As it stands, `follow` never waits: a reader who has seen everything goes
+# round and round, and stops the event loop.
 #
 # **Expected:** no event lost or doubled, for readers of three kinds.
 
