@@ -35,12 +35,12 @@ llm = ChatOpenAI(model=model.name, stream_chunk_timeout=None)
 # %% [markdown]
 # ## Task 1: a memory in a file
 #
-# `tokens` is for all tasks: it sends a text to a graph and yields the tokens
-# of the answer. `forgetful` makes its saver where it needs it, for each
-# request, as many servers do.
+# The next cell is folded. It has `on(thread)`, as in the lesson, and
+# `tokens(graph, config, text)`: that sends a text to a graph and yields the
+# tokens of the answer. All tasks may use them.
 
 
-# %%
+# %% tags=["folded"]
 def on(thread):
     return {"configurable": {"thread_id": thread}}
 
@@ -59,6 +59,12 @@ async def tokens(graph, config, text):
                 yield message.text
 
 
+# %% [markdown]
+# `forgetful` makes its saver where it needs it, for each request, as many
+# servers do.
+
+
+# %%
 async def forgetful(llm, thread, text):
     chat = create_agent(llm, [], checkpointer=InMemorySaver())
     async for token in tokens(chat, on(thread), text):
@@ -126,10 +132,11 @@ await check("14.1", answer)
 # ## Task 2: pay once
 #
 # Three nodes, three requests. Somebody leaves when the first node is done,
-# and comes back later. `nodes` yields the names of the nodes of a run, each
-# when it is done.
+# and comes back later. The next cell is folded: it makes the graph `menu`,
+# with the nodes `soup`, `fish` and `cake`, and `nodes(graph, config, given)`,
+# which yields the names of the nodes of a run, each when it is done.
 
-# %%
+# %% tags=["folded"]
 from langgraph.graph import START, MessagesState, StateGraph
 
 

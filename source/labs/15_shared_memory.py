@@ -44,15 +44,15 @@ def on(thread):
     return {"configurable": {"thread_id": thread}}
 
 
-async def ask(thread, text):
+async def run(graph, thread, text):
     given = {"messages": [("user", text)]}
-    state = await chat.ainvoke(given, on(thread))
+    state = await graph.ainvoke(given, on(thread))
     return state["messages"][-1].text
 
 
 calls = []
 for number in range(1, 6):
-    calls.append(ask("rush", f"Table {number}"))
+    calls.append(run(chat, "rush", f"Table {number}"))
 await asyncio.gather(*calls)
 state = await chat.aget_state(on("rush"))
 print("all 10 messages kept:", len(state.values["messages"]) == 10)
@@ -69,15 +69,13 @@ print("all 10 messages kept:", len(state.values["messages"]) == 10)
 
 # %%
 def in_turns(graph):
-    # TODO (about 7 lines)
+    # TODO (about 5 lines)
     # solution
     locks = WeakValueDictionary()
 
     async def ask(thread, text):
-        given = {"messages": [("user", text)]}
         async with locks.setdefault(thread, asyncio.Lock()):
-            state = await graph.ainvoke(given, on(thread))
-        return state["messages"][-1].text
+            return await run(graph, thread, text)
 
     return ask
 
@@ -96,8 +94,8 @@ await check("15.1", in_turns)
 # <details><summary>Hint 2: nearly the answer</summary>
 #
 # `locks = WeakValueDictionary()` outside of `ask`, and in it `async with
-# locks.setdefault(thread, asyncio.Lock()):` around the run. `async with` also
-# lets go after an error or a cancel.
+# locks.setdefault(thread, asyncio.Lock()):` around `run(...)`. `async with`
+# also lets go after an error or a cancel.
 #
 # </details>
 
@@ -117,15 +115,21 @@ await check("15.1", in_turns)
 # A saver keeps its threads for ever. `saver.alist(None)` lists the checkpoints
 # of all of them, and each knows its thread and its time.
 
+
 # %%
+def thread_of(found):
+    return found.config["configurable"]["thread_id"]
+
+
+def time_of(found):
+    return datetime.fromisoformat(found.checkpoint["ts"])
+
+
 counts = defaultdict(int)
 async for found in saver.alist(None):
-    thread = found.config["configurable"]["thread_id"]
-    counts[thread] += 1
+    counts[thread_of(found)] += 1
 print(dict(counts))
-
-when = datetime.fromisoformat(found.checkpoint["ts"])
-print("today's:", when > datetime.now(UTC) - timedelta(days=1))
+print("today's:", time_of(found) > datetime.now(UTC) - timedelta(days=1))
 
 # %% [markdown]
 # **Write** `clean_up(saver, age)`. It deletes each thread that was last used
@@ -141,16 +145,16 @@ print("today's:", when > datetime.now(UTC) - timedelta(days=1))
 
 # %%
 async def clean_up(saver, age):
-    # TODO (about 8 lines)
+    # TODO (about 6 lines)
     # solution
-    newest = {}
+    last_used = {}
     async for found in saver.alist(None):
-        thread = found.config["configurable"]["thread_id"]
-        when = datetime.fromisoformat(found.checkpoint["ts"])
-        newest[thread] = max(when, newest.get(thread, when))
+        thread = thread_of(found)
+        before = last_used.get(thread, time_of(found))
+        last_used[thread] = max(before, time_of(found))
 
-    now = datetime.now(UTC)
-    old = sorted(t for t in newest if newest[t] < now - age)
+    line = datetime.now(UTC) - age
+    old = sorted(t for t in last_used if last_used[t] < line)
     for thread in old:
         await saver.adelete_thread(thread)
     return old

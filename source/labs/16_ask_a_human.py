@@ -38,16 +38,32 @@ llm = ChatOpenAI(model=model.name, stream_chunk_timeout=None)
 # %% [markdown]
 # ## Task 1: a chat that asks back
 #
-# The waiter below asks for the table before it takes an order. A chat that
-# shows only the tokens of `messages` shows nothing, and what the guest writes
-# next begins a new run: it asks again.
+# The next cell is folded. It has `on(thread)`, as in the lesson, and
+# `tokens(graph, thread, given)`, which runs a graph with any input and yields
+# the tokens that its models write.
 
 
-# %%
+# %% tags=["folded"]
 def on(thread):
     return {"configurable": {"thread_id": thread}}
 
 
+async def tokens(graph, thread, given):
+    async for part in graph.astream(
+        given, on(thread), stream_mode="messages", version="v2"
+    ):
+        message, _ = part["data"]
+        if message.type == "AIMessageChunk" and message.text:
+            yield message.text
+
+
+# %% [markdown]
+# The waiter below asks for the table before it takes an order. A chat that
+# shows only tokens shows nothing, and what the guest writes next begins a new
+# run: it asks again.
+
+
+# %%
 async def serve(state):
     table = interrupt("At which table do you sit?")
     dish = state["messages"][-1].text
@@ -61,13 +77,8 @@ waiter = builder.compile(checkpointer=InMemorySaver())
 
 for text in ("the soup", "4"):
     print("guest:", text)
-    async for part in waiter.astream(
-        {"messages": [("user", text)]},
-        on("1"),
-        stream_mode="messages",
-        version="v2",
-    ):
-        print(part["data"][0].text, end="")
+    async for token in tokens(waiter, "1", {"messages": [("user", text)]}):
+        print("waiter:", token)
 state = await waiter.aget_state(on("1"))
 print("still waits:", [asked.value for asked in state.interrupts])
 
@@ -84,25 +95,18 @@ print("still waits:", [asked.value for asked in state.interrupts])
 
 # %%
 async def chat(graph, thread, text):
-    # TODO (about 8 lines)
+    # TODO (about 6 lines)
     # solution
     state = await graph.aget_state(on(thread))
     given = {"messages": [("user", text)]}
     if state.interrupts:
         given = Command(resume=text)
-    async for part in graph.astream(
-        given,
-        on(thread),
-        stream_mode=["messages", "updates"],
-        version="v2",
-    ):
-        if part["type"] == "messages":
-            message, _ = part["data"]
-            if message.type == "AIMessageChunk" and message.text:
-                yield message.text
-        else:
-            for asked in part["data"].get("__interrupt__", ()):
-                yield asked.value
+    async for token in tokens(graph, thread, given):
+        yield token
+
+    state = await graph.aget_state(on(thread))
+    for asked in state.interrupts:
+        yield asked.value
 
 
 # %%
@@ -112,16 +116,16 @@ await check("16.1", chat)
 # <details><summary>Hint 1: where to look</summary>
 #
 # `aget_state` says whether the thread waits: `state.interrupts`. What is the
-# input of a run that brings an answer? And which mode shows tokens, which one
-# questions?
+# input of a run that brings an answer? And what does the state say when the
+# run has ended?
 #
 # </details>
 #
 # <details><summary>Hint 2: nearly the answer</summary>
 #
-# `given = Command(resume=text)` if `state.interrupts`, else the message.
-# `stream_mode=["messages", "updates"]`. In a part of type `updates`,
-# `part["data"].get("__interrupt__", ())` has the questions.
+# `given = Command(resume=text)` if `state.interrupts`, else the message. Then
+# the loop over `tokens(...)`. Then ask for the state again: what is in its
+# `interrupts` now is new.
 #
 # </details>
 
@@ -130,17 +134,19 @@ await check("16.1", chat)
 # asked. So this works after a restart, too. `state.next` is not enough: a run
 # that was cut off has a `next` as well, and waits for no answer.
 #
-# Two modes, because neither has both. The tokens of `messages` are filtered
-# by type: a node may also send whole messages, or the guest's own.
+# The question could come from the stream, too: with the modes `messages` and
+# `updates` it is `part["data"]["__interrupt__"]`. To ask the state in the end
+# takes one read more, and one mode less.
 
 # %% [markdown]
 # ## Task 2: a conversation that every message breaks
 #
 # A process was killed between the model, which called two tools, and the
-# tools. The second call has no result, and the guest has written twice since.
+# tools. The second call has no result, and the guest has written since. The
+# next cell is folded: it makes this thread `"1"` of an `agent`.
 
 
-# %%
+# %% tags=["folded"]
 def order(dish: str) -> str:
     """Order a dish in the kitchen."""
     return f"The {dish} is ordered."
@@ -162,7 +168,8 @@ BROKEN = [
 await agent.aupdate_state(on("1"), {"messages": BROKEN})
 
 # %% [markdown]
-# From now on, each message to this thread ends in an error.
+# From now on, each message to this thread ends in an error. `rewrite` puts
+# other messages in the place of all.
 
 # %%
 import openai
@@ -172,6 +179,13 @@ try:
 except openai.BadRequestError as error:
     print(error.status_code)
 
+
+async def rewrite(graph, thread, messages):
+    everything = RemoveMessage(REMOVE_ALL_MESSAGES)
+    update = {"messages": [everything, *messages]}
+    await graph.aupdate_state(on(thread), update)
+
+
 # %% [markdown]
 # **Write** `repair(graph, thread)`. Each call of a tool that has no result
 # gets one that says `cancelled`, a `ToolMessage` that stands behind the call,
@@ -179,34 +193,27 @@ except openai.BadRequestError as error:
 # are, in their order. It returns how many results it has added. A thread that
 # lacks none is not touched: it gets no new checkpoint.
 #
-# To write the list of messages anew, put `RemoveMessage(REMOVE_ALL_MESSAGES)`
-# before it and give both to `graph.aupdate_state`.
-#
 # **Expected:** 1 for the thread above, and then the agent answers again.
 
 
 # %%
 async def repair(graph, thread):
-    # TODO (about 9 lines)
+    # TODO (about 8 lines)
     # solution
     state = await graph.aget_state(on(thread))
     messages = state.values.get("messages", [])
-    done = {m.tool_call_id for m in messages if m.type == "tool"}
+    done = [m.tool_call_id for m in messages if m.type == "tool"]
 
     whole = []
-    added = 0
     for message in messages:
         whole.append(message)
         for call in getattr(message, "tool_calls", []):
             if call["id"] not in done:
                 whole.append(ToolMessage("cancelled", tool_call_id=call["id"]))
-                added += 1
 
-    if added:
-        everything = RemoveMessage(REMOVE_ALL_MESSAGES)
-        update = {"messages": [everything, *whole]}
-        await graph.aupdate_state(on(thread), update)
-    return added
+    if len(whole) > len(messages):
+        await rewrite(graph, thread, whole)
+    return len(whole) - len(messages)
 
 
 # %%
@@ -225,8 +232,8 @@ await check("16.2", repair)
 #
 # Append each message to a new list. If it has `tool_calls`, append a
 # `ToolMessage("cancelled", tool_call_id=call["id"])` right behind it for each
-# call whose id is not among the results. In the end `await
-# graph.aupdate_state(...)`, if there was one.
+# call whose id is not among the results. In the end `await rewrite(...)`, if
+# there was one.
 #
 # </details>
 

@@ -297,14 +297,6 @@ await cancel("exit")
 #
 # `charge` takes the money, and the first time it then loses its connection.
 # The run goes on with `None`.
-#
-# **Predict.** How often does the guest pay?
-#
-# <details><summary>Answer</summary>
-#
-# Twice, with `sync`, too.
-#
-# </details>
 
 # %%
 taken = []
@@ -330,9 +322,10 @@ await bill.ainvoke(None, on("bill"), durability="sync")
 print("taken:", taken)
 
 # %% [markdown]
-# `sync` makes it rare that a node runs twice. It cannot rule it out. So write
+# The guest pays twice. `sync` makes that rare, and cannot rule it out. Write
 # nodes that may run twice without harm: one says that they are **idempotent**.
-# Lesson 16 makes one.
+# For a payment, send a key that is the same in both runs, such as the id of
+# the message. Banks and mail services refuse a key that they have seen.
 #
 # ## Take it to work: the saver in an app
 #
@@ -370,7 +363,7 @@ async def in_own_task(stream):
 
 
 # %% [markdown]
-# The second is the app. `turn_of` gives a lock to each thread, so that two
+# The second is the app. `turns` has a lock for each thread, so that two
 # messages on one thread wait for each other. Lesson 15 shows what happens
 # without, and why the locks are kept like this.
 
@@ -383,12 +376,8 @@ from fastapi.responses import StreamingResponse
 turns = WeakValueDictionary()
 
 
-def turn_of(thread):
-    return turns.setdefault(thread, asyncio.Lock())
-
-
 async def answer(chat, thread, text):
-    async with turn_of(thread):
+    async with turns.setdefault(thread, asyncio.Lock()):
         async for word in say(chat, thread, text):
             yield word
 

@@ -309,11 +309,11 @@ await two_processes(file_lock)
 # @asynccontextmanager
 # async def postgres_lock(locks, thread):
 #     async with turn_of(thread):
-#         while not await first(locks, TRY, thread):
-#             await asyncio.sleep(0.1)
 #         try:
+#             while not await first(locks, TRY, thread):
+#                 await asyncio.sleep(0.1)
 #             yield
-#         finally:
+#         finally:  # also if a try that was cancelled had got it
 #             await asyncio.shield(first(locks, FREE, thread))
 # ```
 
@@ -334,7 +334,7 @@ await two_processes(file_lock)
 # - **The pool is for new connections** after a restart of the server. A saver
 #   uses one at a time, whatever the size.
 # - **If the lock's connection breaks, its locks are gone**, and the run goes
-#   on. No lock can rule that out: let nodes be idempotent.
+#   on. End the worker then. No lock can rule it out: let nodes be idempotent.
 #
 # ## What grows
 #

@@ -118,8 +118,7 @@ print(len(before), "before,", len(after), "after the question")
 # %% [markdown]
 # So in a node that asks, what is before the question must be **idempotent**:
 # to do it twice must do no harm. Reading is. To send, to charge or to write
-# is not: do that after the question, or in a node before this one. A `try`
-# around `interrupt` that catches `Exception` would swallow the question.
+# is not: do that after the question, or in a node before this one.
 #
 # ## Nobody answers
 #
@@ -141,11 +140,6 @@ print(len(asyncio.all_tasks()) - tasks, "tasks more")
 #
 # The node below wants a number. It has no schema yet: that comes next.
 # Somebody sends *four*, and then, corrected, *4*.
-#
-# **Predict.** What does the second answer do?
-
-
-# %%
 
 
 # %%
@@ -292,10 +286,10 @@ for decision in (
     print(decision["type"], ordered, result.type, result.status)
 
 # %% [markdown]
-# Each gives the call its result, a message of type `tool`. After `reject` it is
-# an error that tells the model why. An edited call stays in the history as the
-# model made it, and its result says what ran instead. There is also `respond`,
-# whose message is the result.
+# Each gives the call its result, a message of type `tool`. After `reject` it
+# is an error that tells the model why. An edited call stays in the history as
+# the model made it, and its result says what ran instead. There is also
+# `respond`, whose message is the result.
 #
 # ## A call without its result
 #

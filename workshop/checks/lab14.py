@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -158,9 +159,15 @@ async def _closes_after_a_failure(
 
 
 async def _must_be_closed(path: str, when: str) -> None:
-    """SQLite deletes this file when the last connection is closed."""
+    """SQLite deletes this file when the last connection is closed.
+
+    Cursors of a run that was cut off are in the way until they are collected.
+    """
     wal = Path(f"{path}-wal")
-    if not await until(lambda: not wal.exists(), turns=200):
+    if await until(lambda: not wal.exists(), turns=20):
+        return
+    gc.collect()
+    if not await until(lambda: not wal.exists(), turns=100):
         raise Wrong(f"the file is still open {when}: a script would never end")
 
 

@@ -129,7 +129,8 @@ async def asks_back(answer: Answer) -> str:
             await _converses(answer, waiter, thread)
         await _answers_for_another(answer, waiter)
         await _is_not_misled(answer, waiter)
-    return f"{len(waiter.answers)} questions came in the stream and got their answer"
+    number = len(waiter.answers)
+    return f"{number} questions came in the stream, and got their answers"
 
 
 async def _chat(
