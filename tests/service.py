@@ -165,6 +165,14 @@ class Process:
     def said(self) -> str:
         return self.log.read_text("utf-8")
 
+    def signal(self, number: int) -> None:
+        """Send one to the process that was started; all, for a stop."""
+        assert self.process
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            os.killpg(self.process.pid, number)
+        else:
+            os.kill(self.process.pid, number)
+
     def stop(self, how: int = signal.SIGTERM) -> None:
         """Send all its processes a signal, and wait."""
         if self.process is not None and self.process.poll() is None:

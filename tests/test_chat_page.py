@@ -134,7 +134,8 @@ class Chat:
 
     def said(self) -> list[str]:
         """What the page shows, questions and answers in turn."""
-        return self.page.locator(".text").all_text_contents()
+        texts = self.page.locator(".text").all_text_contents()
+        return [text.strip() for text in texts]
 
 
 @dataclass
@@ -184,7 +185,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         model = practice_model()
         folder = tmp_path_factory.mktemp("chat")
         process = stack.enter_context(
-            running(model, folder, RESUME_GRACE=60, WORKER_LEASE=2)
+            running(model, folder, resume_grace=60, frames="*")
         )
         wire = stack.enter_context(Wire(int(process.url.rsplit(":")[-1])))
         stack.callback(wire.shutdown)
@@ -292,7 +293,7 @@ def test_a_tool_is_a_line_of_its_own(place: Place, chat: Chat) -> None:
 def test_text_is_never_html(place: Place, chat: Chat) -> None:
     evil = (
         "<img src=x onerror=\"document.title='run'\">\n"
-        "<script>document.title='run'</script> <b>no</b> &amp;"
+        "<script>document.title='run'</script> <b>no</b> & so on"
     )
     chat.ask(f"Say exactly: {evil.replace(chr(10), ' ')}")
     chat.page.reload()
@@ -302,7 +303,7 @@ def test_text_is_never_html(place: Place, chat: Chat) -> None:
     assert chat.answer.inner_text() == evil  # its line break, too
     assert chat.page.locator("#log").locator("img, script, b").count() == 0
     assert chat.page.title() == "Chat"
-    source = (SOLUTIONS / "chat.html").read_text("utf-8")
+    source = (SOLUTIONS / "service/page/chat.js").read_text("utf-8")
     assert not re.search(
         r"innerHTML|outerHTML|insertAdj|document\.write", source
     )
@@ -694,7 +695,10 @@ def test_events_may_be_cut_anywhere(chat: Chat, end: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ({"kind": "cut", "after_tokens": 0}, "(502): the model failed"),
+        (
+            {"kind": "cut", "after_tokens": 0, "times": 3},
+            "(502): the model failed",
+        ),
         (
             {"kind": "rate_limit", "retry_after": 0.1, "times": 3},
             "(429): the model is asked too often",
@@ -783,7 +787,7 @@ def test_an_answer_that_begins_anew(place: Place, chat: Chat) -> None:
 
 def test_two_tabs_on_one_conversation(place: Place, chat: Chat) -> None:
     """The second shows the answer under way, and keeps its own question."""
-    other = Chat(place.page())
+    other = Chat(chat.page.context.new_page())
     other.page.goto(chat.page.url)
     expect(other.button("Send")).to_be_enabled()
     place.model.fault("stall", after_tokens=5)
@@ -852,18 +856,20 @@ def test_what_a_screen_reader_gets(place: Place, chat: Chat) -> None:
         """
         - banner:
           - heading "Chat" [level=1]
+          - group: Conversations
           - button "New conversation"
         - main "Conversation":
           - log "Messages":
             - article:
               - heading "You" [level=2]
-              - paragraph: Who are you?
+              - text: Who are you?
             - article:
               - heading "Answer" [level=2]
               - paragraph: /.+/
+              - button "Copy"
             - article:
               - heading "You" [level=2]
-              - paragraph: Who are you?
+              - text: Who are you?
             - article:
               - heading /Answer/ [level=2]
               - paragraph: I am the practice model

@@ -194,8 +194,8 @@ _OTHER = {
     ast.NotEq: ast.Eq,
     ast.Is: ast.IsNot,
     ast.IsNot: ast.Is,
-    ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
+    ast.In: ast.NotIn,  # codespell:ignore notin
+    ast.NotIn: ast.In,  # codespell:ignore notin
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
     ast.Gt: ast.GtE,
@@ -424,21 +424,28 @@ def _check_of(text: str) -> str:
 
 
 def touched(since: str) -> list[str]:
-    """The tasks that a change since a commit can matter to."""
-    command = ["git", "diff", "--name-only", since]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, check=True, text=True
-    )
-    files = done.stdout.splitlines()
+    """The labs that a change matters to; none named means all of them."""
+    files = changed_since(since)
     if any(file.startswith(KIT) for file in files):
         return []
-    labs = {
-        part
+    sources = ("source/", "workshop/checks/lab")
+    names = [
+        file.rsplit("/", 1)[-1].removeprefix("lab")
         for file in files
-        for part in (file.rsplit("/", 1)[-1].removeprefix("lab")[:2],)
-        if file.startswith(("source/", "workshop/checks/lab"))
-    }
-    return sorted(labs) or ["none"]
+        if file.startswith(sources)
+    ]
+    return sorted({name[:2] for name in names}) or ["none"]
+
+
+def changed_since(commit: str) -> list[str]:
+    done = subprocess.run(
+        ["git", "diff", "--name-only", commit],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return done.stdout.splitlines()
 
 
 async def in_process(task: str, turn: asyncio.Semaphore) -> Any:

@@ -24,7 +24,7 @@ from service.settings import Settings
 GRACE = 3  # seconds that an ending process gives to who does not read
 POLICY = (
     "default-src 'none'; connect-src 'self'; script-src 'self'; "
-    "style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
+    "style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors "
 )
 QUIET = {"/health", "/ready", "/metrics"}  # paths that are not logged

@@ -106,11 +106,18 @@ await check("01.1", answer_all)
 # ## Task 2: let twenty calls overlap
 #
 # `ainvoke` alone does not make calls overlap. It depends on the node. The one
-# below is a `def`, which LangGraph runs in a pool of threads, and the pool is
-# small.
+# of `build_small` is a `def`, which LangGraph runs in a pool of threads, and
+# the pool is small. `graph_of` makes a graph of one node.
 
 # %%
 from langgraph.graph import START, MessagesState, StateGraph
+
+
+def graph_of(node):
+    builder = StateGraph(MessagesState)
+    builder.add_node("reply", node)
+    builder.add_edge(START, "reply")
+    return builder.compile()
 
 
 def build_small(llm):
@@ -118,10 +125,7 @@ def build_small(llm):
         message = llm.invoke(state["messages"])
         return {"messages": [message]}
 
-    builder = StateGraph(MessagesState)
-    builder.add_node(reply)
-    builder.add_edge(START, "reply")
-    return builder.compile()
+    return graph_of(reply)
 
 
 # %% [markdown]
@@ -134,16 +138,13 @@ def build_small(llm):
 
 # %%
 def build(llm):
-    # TODO (about 7 lines)
+    # TODO (about 4 lines)
     # solution
     async def reply(state):
         message = await llm.ainvoke(state["messages"])
         return {"messages": [message]}
 
-    builder = StateGraph(MessagesState)
-    builder.add_node(reply)
-    builder.add_edge(START, "reply")
-    return builder.compile()
+    return graph_of(reply)
 
 
 # %%

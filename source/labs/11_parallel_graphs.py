@@ -12,9 +12,9 @@
 # - stop everything at the first failure, and keep what had come.
 #
 # Write your code where the `...` is, and run that cell and the check below
-# it. Each task has two hints.
+# it. Each task has two hints. The imports are folded.
 
-# %%
+# %% tags=["folded"]
 import asyncio
 
 import openai
@@ -22,13 +22,15 @@ import openai
 from workshop.model import connect
 
 model = connect()
-
-# %%
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
 from workshop.checks import check
 
+# %% [markdown]
+# An agent, and a helper for both tasks.
+
+# %%
 llm = ChatOpenAI(model=model.name, max_retries=0)
 agent = create_agent(llm, tools=[])
 
@@ -45,21 +47,8 @@ async def text_of(graph, question):
 # %% [markdown]
 # ## Task 1: so many at a time
 #
-# A provider allows you a few requests at once. This version asks for all:
-# with forty questions there would be forty in flight.
-
-
-# %%
-async def all_at_once(graph, questions):
-    runs = [text_of(graph, question) for question in questions]
-    return await asyncio.gather(*runs)
-
-
-with model.meter() as meter:
-    texts = await all_at_once(agent, ["soup", "bread", "cake", "tea"])
-print(meter)
-
-# %% [markdown]
+# A provider allows you a few requests at once, and you have many questions.
+#
 # **Write** `ask_all(graph, questions, limit)`.
 #
 # - It returns a list of texts, in the order of the questions.
@@ -72,7 +61,7 @@ print(meter)
 
 # %%
 async def ask_all(graph, questions, limit):
-    # TODO (about 6 lines)
+    # TODO (about 5 lines)
     # solution
     turn = asyncio.Semaphore(limit)
 
@@ -132,7 +121,7 @@ await check("11.1", ask_all)
 
 # %%
 async def until_failure(graph, questions):
-    # TODO (about 10 lines)
+    # TODO (about 9 lines)
     # solution
     texts = {}
     errors = []

@@ -12,9 +12,9 @@
 # - return in time what has come, and end the rest.
 #
 # Write your code where the `...` is, and run that cell and the check below
-# it. Each task has two hints.
+# it. Each task has two hints. The imports are folded.
 
-# %%
+# %% tags=["folded"]
 import asyncio
 
 import openai
@@ -22,8 +22,6 @@ import openai
 from workshop.model import connect
 
 model = connect()
-
-# %%
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
@@ -31,7 +29,11 @@ from langgraph.types import RetryPolicy
 
 from workshop.checks import check
 
+# %% [markdown]
+# Four helpers for both tasks.
 
+
+# %%
 def ask(question):
     return {"messages": [("user", question)]}
 
@@ -39,6 +41,17 @@ def ask(question):
 async def text_of(graph, question):
     state = await graph.ainvoke(ask(question))
     return state["messages"][-1].text
+
+
+async def for_all(one, questions):
+    """Call `one(question)` for all of them at once."""
+    runs = [one(question) for question in questions]
+    return await asyncio.gather(*runs)
+
+
+def seconds_told(refused):
+    """The seconds in Retry-After, or one: not every refusal has it."""
+    return float(refused.response.headers.get("retry-after", "1"))
 
 
 # %% [markdown]
@@ -59,22 +72,13 @@ def make(max_retries=2, max_attempts=3):
 
 
 # %% [markdown]
-# Refuse everything, and see what one question costs: nine requests.
-
-# %%
-model.fault("rate_limit", times=9, retry_after=0.01)
-with model.meter() as meter:
-    try:
-        await text_of(make(), "soup")
-    except openai.RateLimitError:
-        print("refused, after", meter.read().requests, "requests")
-
-# %% [markdown]
+# Where everything is refused, one question costs nine requests.
+#
 # **Write** `within_budget(make, questions, budget)`.
 #
 # - It asks all at once and returns a list of texts, in order.
 # - Who is refused (`openai.RateLimitError`) asks again after the seconds in
-#   `Retry-After`.
+#   `Retry-After`; `seconds_told` above reads them.
 # - All together make at most `budget` requests. Where the budget ended, the
 #   text is `None`.
 # - Any other failure is raised; nothing is asked again for it.
@@ -84,7 +88,7 @@ with model.meter() as meter:
 
 # %%
 async def within_budget(make, questions, budget):
-    # TODO (about 10 lines)
+    # TODO (about 8 lines)
     # solution
     graph = make(max_retries=0, max_attempts=1)
     left = budget
@@ -96,11 +100,9 @@ async def within_budget(make, questions, budget):
             try:
                 return await text_of(graph, question)
             except openai.RateLimitError as refused:
-                wait = refused.response.headers.get("retry-after", "1")
-                await asyncio.sleep(float(wait))
+                await asyncio.sleep(seconds_told(refused))
 
-    runs = [one(question) for question in questions]
-    return await asyncio.gather(*runs)
+    return await for_all(one, questions)
 
 
 # %%
@@ -110,18 +112,15 @@ await check("12.1", within_budget)
 # <details><summary>Hint 1: where to look</summary>
 #
 # Only one level may retry, and it must know the whole budget: yours. Switch
-# the other two off with the arguments of `make`. The exception holds the
-# `response`.
+# the other two off with the arguments of `make`.
 #
 # </details>
 #
 # <details><summary>Hint 2: nearly the answer</summary>
 #
 # One graph from `make(0, 1)` and one counter for all. Each question loops
-# `while left > 0`: count down, then `try` the graph, and on
-# `openai.RateLimitError as error` sleep for
-# `float(error.response.headers.get("retry-after", "1"))`. Not every refusal
-# has the header.
+# `while left > 0`: count down, then `try` `text_of`, and on
+# `openai.RateLimitError as refused` sleep for `seconds_told(refused)`.
 #
 # </details>
 
@@ -151,7 +150,7 @@ await check("12.1", within_budget)
 
 # %%
 async def in_time(graph, questions, seconds):
-    # TODO (about 6 lines)
+    # TODO (about 5 lines)
     # solution
     async def one(question):
         try:
@@ -160,8 +159,7 @@ async def in_time(graph, questions, seconds):
         except TimeoutError:
             return None
 
-    runs = [one(question) for question in questions]
-    return await asyncio.gather(*runs)
+    return await for_all(one, questions)
 
 
 # %%
@@ -179,7 +177,7 @@ await check("12.2", in_time)
 #
 # An inner `async def one(question)`: inside a `try`, `async with
 # asyncio.timeout(seconds):` around `text_of`; on `TimeoutError` return
-# `None`. `gather` keeps the order.
+# `None`. `for_all` keeps the order.
 #
 # </details>
 

@@ -12,9 +12,9 @@
 # - hand out each result of a fan-out as soon as it is there.
 #
 # Write your code where the `...` is, and run that cell and the check below
-# it. Each task has two hints.
+# it. Each task has two hints. The imports are folded.
 
-# %%
+# %% tags=["folded"]
 import asyncio
 import operator
 from contextlib import aclosing
@@ -23,8 +23,6 @@ from typing import Annotated, TypedDict
 from workshop.model import connect
 
 model = connect()
-
-# %%
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Send
@@ -125,10 +123,10 @@ await check("13.1", merge)
 # ## Task 2: each note when it is there
 #
 # `build` makes the fan-out of the lesson: one `look_up` for each topic, then
-# `sum_up`.
+# `sum_up`. You know it, so the cell is folded.
 
 
-# %%
+# %% tags=["folded"]
 class Work(TypedDict):
     topics: list[str]
     notes: Annotated[dict[str, str], operator.or_]
@@ -204,13 +202,13 @@ await check("13.2", notes_of)
 # of each when it ends. The limit belongs to this run, and all of its nodes
 # share it.
 
-# %% [markdown]
+# %% [markdown] tags=["solution"]
 # ## A node that waits for its reader
 #
 # The bound of `merge` is yours; before it LangGraph keeps a queue without
 # one. To hold back there too, let the **node** wait.
 
-# %%
+# %% tags=["solution"]
 taken = []
 queue = asyncio.Queue(1)
 
@@ -221,12 +219,12 @@ async def hand_over(state):
         await queue.put(chunk)
 
 
-# %% [markdown]
+# %% [markdown] tags=["solution"]
 # Nobody reads for 1.5 s. The model has sent all of its tokens, since they
 # fit into the buffers of the connection. The node has taken two: one is in the
 # queue, one in its hand.
 
-# %%
+# %% tags=["solution"]
 builder = StateGraph(MessagesState)
 builder.add_node(hand_over)
 builder.add_edge(START, "hand_over")

@@ -38,6 +38,7 @@ agent = create_agent(llm, tools=[])
 # The next cell is folded. It holds the `Run` of lesson 09, with its events as
 # plain tuples: number, name and data.
 
+
 # %% tags=["folded"]
 class Run:
     def __init__(self, question):

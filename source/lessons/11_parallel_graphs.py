@@ -105,6 +105,7 @@ async def in_turn(topic):
 # waits until the model is idle, and prints what the **model** counted and
 # what came out.
 
+
 # %% tags=["folded"]
 async def counted(name, work):
     with model.meter() as meter, Timeline() as timeline:

@@ -247,9 +247,9 @@ for size in (0, 1):
 
 # %% [markdown]
 # A bound is **backpressure**: the slow reader slows the writers, and memory
-# stays small. Where a writer must not wait, you have two other choices at a
-# full queue. Drop the piece, if the next one replaces it (a percentage; never
-# a token). Or end the stream, if the reader is too slow to be served.
+# stays small. Where a writer must not wait, a full queue leaves two choices.
+# Drop the piece, if the next one replaces it (a percentage; never a token).
+# Or end the stream.
 #
 # ## What people get wrong: *the graph waits for its reader*
 #
@@ -292,14 +292,14 @@ print("astream_events:", await read_one(stream))
 #
 # In both, what you have not read lies in a queue **without a bound**. If that
 # is too much, let the node itself wait: give it a bounded queue of yours, and
-# `await queue.put(...)` inside. Lab 13 ends with that.
+# `await queue.put(...)` inside. The
+# solution of lab 13 ends with that.
 #
 # ## Optional: more than one process
 #
 # One process uses one core. Dask runs a function in other processes or on
-# other machines, and its client speaks `await`. That is worth it when nodes
-# compute, or when the tokens of all streams fill a core. For waiting it is
-# not.
+# other machines. That is worth it when nodes compute, or when the tokens of
+# all streams fill a core. For waiting it is not.
 #
 # `agent` holds connections and cannot travel. So the function makes its own
 # where it runs. Each new process has to load LangGraph first: on a small

@@ -142,9 +142,14 @@ async def has_no_bound(streams, size):
 @wrong("13.1", "a stream broke (a bug in a node), and the reader still waits")
 async def forgets_that_streams_break(streams, size):
     queue = asyncio.Queue(size)
-    tasks = [
-        asyncio.create_task(fill(queue, *item)) for item in streams.items()
-    ]
+
+    async def pump(label, stream):
+        async with aclosing(stream):
+            async for piece in stream:
+                await queue.put((label, piece))
+        await queue.put(None)
+
+    tasks = [asyncio.create_task(pump(*item)) for item in streams.items()]
     try:
         for _ in tasks:
             while (item := await queue.get()) is not None:

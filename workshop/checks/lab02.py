@@ -182,9 +182,6 @@ async def _script(answer: Answer, batches: list[list[str]]) -> None:
         value = await answering
     except (RuntimeError, TypeError) as error:
         raise _script_mistake(error) from error
-    finally:
-        if hasattr(asyncio, "_nest_patched"):
-            raise Wrong(NESTED)
 
     if inspect.iscoroutine(value):
         value.close()

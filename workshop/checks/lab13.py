@@ -69,17 +69,17 @@ async def what_is_missing(answer: Answer) -> str:
 
 
 async def one_fair_stream(answer: Answer) -> str:
-    """13.1: merge streams; fair, bounded, ended with their reader."""
+    """13.1: merge streams as they come, bounded, ended with their reader."""
     await _complete(answer)
     await _as_they_come(answer)
     for size in (1, 5):
-        await _bounded_and_fair(answer, size)
+        await _bounded(answer, size)
     await _reader_leaves(answer)
     await _reader_is_cancelled(answer)
     for kind, error in failures().items():
         await _broken(answer, kind, error)
     return (
-        "fair, bounded, told of a broken stream; the reader left: 3 of 3 "
+        "as they come, bounded, told of a broken stream; the reader left: 3 of 3 "
         "streams were cut off"
     )
 
@@ -87,8 +87,19 @@ async def one_fair_stream(answer: Answer) -> str:
 def _merged(
     answer: Answer, plays: dict[str, Play], size: int = 2
 ) -> AsyncIterator[Any]:
-    streams = {label: play.stream() for label, play in plays.items()}
+    streams = {label: _pausing(play) for label, play in plays.items()}
     return stream_of(answer, streams=streams, size=size)
+
+
+async def _pausing(play: Play) -> AsyncIterator[Any]:
+    """The stream; as a real one it lets others run before each part."""
+    stream = play.stream()
+    try:
+        async for part in stream:
+            await asyncio.sleep(0)
+            yield part
+    finally:
+        await stream.aclose()
 
 
 async def _read(
@@ -145,7 +156,7 @@ async def _as_they_come(answer: Answer) -> None:
     await _read(merged, None, "a stream that was silent is not read again")
 
 
-async def _bounded_and_fair(answer: Answer, size: int) -> None:
+async def _bounded(answer: Answer, size: int) -> None:
     plays = {label: Play(range(100)) for label in "abc"}
     merged = _merged(answer, plays, size)
     read = await _read(merged, 1, "nothing came of three streams")
@@ -158,10 +169,11 @@ async def _bounded_and_fair(answer: Answer, size: int) -> None:
         )
     read += await _read(merged, 29, "nothing more came of three streams")
     seen = Counter(label for label, _ in read)
-    if len(seen) == 1:
-        raise Wrong("the first 30 pieces are all of one stream")
-    if min(seen[label] for label in plays) < 5:
-        raise Wrong("the first 30 pieces are not fairly of three streams")
+    if len(seen) < len(plays):
+        raise Wrong(
+            f"the first 30 pieces are of {len(seen)} of 3 streams, and all "
+            "have some ready"
+        )
     await merged.aclose()
 
 

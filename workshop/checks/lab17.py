@@ -245,6 +245,7 @@ async def nothing_is_hidden(answer: Answer) -> str:
     """17.2: stream events; leave no run behind, and hide no error."""
     for table, text in (("1", SOUP), ("2", CAKE)):
         await _whole(answer, table, text)
+    await _two_guests(answer)
     left = []
     if not await _burns(answer):
         left.append(COMPLAINTS["burnt"])
@@ -300,6 +301,27 @@ async def _whole(answer: Answer, table: str, text: str) -> None:
     state = await graph.aget_state(_thread(table))
     if not state.values:
         raise Wrong("the order is not on the table's thread: use `table`")
+
+
+async def _two_guests(answer: Answer) -> None:
+    """Two guests are served at once; each gets the own answer."""
+    model = ScriptedModel(script=lambda asked: [PAUSE, "For: ", asked])
+    graph = chat_graph(model, InMemorySaver())
+
+    async def read(table: str, text: str) -> str:
+        events = [e async for e in _events(answer, graph, table, text)]
+        return "".join(e["text"] for e in events if e["event"] == "token")
+
+    readers = [start(read("1", SOUP)), start(read("2", CAKE))]
+    await model.waits_for(2)
+    model.release()
+    if not await model.finish([], asyncio.gather(*readers)):
+        raise Wrong("two guests at once, and one waits for ever")
+    if [await reader for reader in readers] != [
+        f"For: {SOUP}",
+        f"For: {CAKE}",
+    ]:
+        raise Wrong("two guests at once, and one got words of the other")
 
 
 async def _burns(answer: Answer) -> bool:
@@ -410,7 +432,9 @@ async def limited_banquet(answer: Answer) -> str:
     most = await _cook(answer, model, graph, orders)
     await _spoil(answer, model, graph, orders)
     again = await _cook(answer, model, graph, [*orders, *orders])
-    few = await _cook(answer, model, graph, orders[:3])
+    other = ScriptedModel.watching(answer, _dish)
+    graph = chat_graph(other, InMemorySaver())
+    few = await _cook(answer, other, graph, orders[:3])
     if (again, few) != (LIMIT, 3):
         raise Wrong(f"a second banquet had {again} orders in the kitchen")
     return (
@@ -444,9 +468,7 @@ async def _cook(
     calls = model.calls[before:]
 
     model.watch.must_not_block(": nobody else is served meanwhile")
-    if not calls:
-        model.must_be_used("graph")
-        raise Wrong("a second banquet was not sent to the kitchen")
+    model.must_be_used("graph")
     if len(calls) != len(orders):
         raise Wrong(f"of {len(orders)} orders {len(calls)} were sent")
     if max(most, then) > LIMIT:
@@ -479,8 +501,10 @@ async def _spoil(
     model.must_be_idle("the banquet was called off")
     error = failures()["a rate limit"]
     model.script = lambda _: [error]
-    with suppress(Exception, asyncio.CancelledError):
-        await result(answer, graph=graph, orders=orders)
+    spoiled = start(result(answer, graph=graph, orders=orders))
+    if not await until(spoiled.done):
+        raise Wrong("the model failed, and the banquet never ends")
+    if not isinstance(spoiled.exception(), Exception):
         raise Wrong("the model failed, and the banquet hides it")
     await settled(lambda: len(model.calls), still=30)  # what was left of it
     model.script = _dish
@@ -491,13 +515,7 @@ async def _spoil(
 
 async def no_complaints(answer: Answer) -> str:
     """17.4: put the mended parts together; six complaints are tried."""
-    model = ScriptedModel.watching(answer, _kitchen_says)
-    menu = Menu(model.watch, "soup")
-    app = expect(
-        call(answer, llm=model, read_menu=menu.read),
-        Callable,
-        "an app: `make_app` is a plain `def`",
-    )
+    model, menu, app = _app_of(answer, "soup")
     async with served(app, model.watch) as site:
         await _must_serve(site)
         model.must_be_used("llm")
@@ -512,7 +530,31 @@ async def no_complaints(answer: Answer) -> str:
         await _must_serve_a_waiting_table(site, model)
     if not menu.reads:
         raise Wrong("`read_menu` was never called")
+    await _must_know_no_other_app(answer)
     return f"{len(mended)} of {len(COMPLAINTS)} mended: no complaints"
+
+
+def _app_of(answer: Answer, dish: str) -> tuple[ScriptedModel, Menu, Any]:
+    model = ScriptedModel.watching(answer, _kitchen_says)
+    menu = Menu(model.watch, dish)
+    app = expect(
+        call(answer, llm=model, read_menu=menu.read),
+        Callable,
+        "an app: `make_app` is a plain `def`",
+    )
+    return model, menu, app
+
+
+async def _must_know_no_other_app(answer: Answer) -> None:
+    """Raise Wrong if a second app uses what the first one was given."""
+    model, menu, app = _app_of(answer, "fish")
+    async with served(app, model.watch) as site:
+        await _order(site, "0", CAKE)
+        said = await _said(site, "0")
+    model.must_be_used("llm")
+    _must_know(model.calls[-1].got, menu.card)
+    if SOUP in said:
+        raise Wrong("a second app knows what was said in the first")
 
 
 SLOW = "A long story, please"  # the model waits after the first token
@@ -536,6 +578,8 @@ def _kitchen_says(asked: str) -> list[Any]:
 async def _must_serve(site: Served) -> None:
     """Raise Wrong unless each of the three requests gets its answer."""
     names = _events_in(await _order(site, "0", SOUP))
+    if not names and site.errors:
+        raise Wrong(f"the answer to an order broke off: {site.errors[-1]!r}")
     if names[:1] != ["token"] or names[-1] != "done":
         raise Wrong(f"the answer to an order is {names[:1]} … {names[-1:]}")
     for method, path, body in (

@@ -5,6 +5,7 @@ other from top to bottom:
 
 ==============  ======================================================
 ``sessions``    the meter, the queued faults and the pace of a session
+``work``        how much work one request may be
 ``words``       text, cut into tokens and into comparable words
 ``ask``         what was asked, whichever API it came through
 ``rules``       what OpenAI refuses, in its words

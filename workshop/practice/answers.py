@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from workshop.practice import choices, formats, tools, words
-from workshop.practice.ask import Ask, Reply, Turn, is_handoff
+from workshop.practice.ask import LOOK_AT, Ask, Reply, Turn, is_handoff
 from workshop.practice.schema import Filler
 from workshop.practice.source import COUNTED, Source
 
-MOST_READ = 20_000  # characters of a prompt that a JSON answer is made from
+MOST_READ = 8_000  # characters that a JSON answer is made from
 FACT, FACTS = 120, 12  # characters and entries of a summary
 QUOTE = 40  # characters of the prompt that a reply repeats
 MOST_WORDS = 2000  # that a prompt may ask for
@@ -105,7 +105,7 @@ def _say(ask: Ask, again: int = 0) -> str:
         or _chosen(prompt, again)
         or _from_context(ask, prompt)
         or _known(prompt)
-        or _known(_said_together(ask))
+        or _known(_said_together(ask)[-2 * LOOK_AT :])
         or _unknown(prompt)
     )
     system = " ".join(t.text for t in ask.turns if t.role == "system")
@@ -313,7 +313,7 @@ def _json_answer(ask: Ask, again: int) -> str | None:
         if form is None and schema is None:
             return None
         schema, prompt = form or (formats.any_object(), prompt)
-    known = "\n".join([*_results(since), prompt[-MOST_READ:]])
+    known = "\n".join([*_results(since), prompt])[:MOST_READ]
     filler = Filler(
         schema,
         Source(known),

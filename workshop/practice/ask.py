@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -76,6 +78,12 @@ class Tool:
     description: str
     parameters: dict[str, Any]
 
+    @functools.cached_property
+    def about(self) -> frozenset[str]:
+        """What its description and its parameters speak of, as stems."""
+        parts = json.dumps(self.parameters.get("properties", {}))[:LOOK_AT]
+        return frozenset(words.stems(f"{self.description[:300]} {parts}"))
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -112,6 +120,7 @@ class Ask:
         said = re.sub(r"\s*\n\s*", "\n", re.sub(r"[^\S\n]+", " ", said))
         return said, self.turns[at + 1 :]
 
+    @functools.cached_property
     def prompt_tokens(self) -> int:
         """The length of the prompt, as it is billed."""
         return sum(words.count(turn.text) for turn in self.turns)
@@ -124,6 +133,7 @@ class Ask:
             for turn in since
         )
 
+    @functools.cached_property
     def digest(self) -> str:
         """32 characters that are the same whenever the same is asked."""
         asked = repr((self.turns, self.tools, self.choice, self.schema))

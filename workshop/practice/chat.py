@@ -229,7 +229,7 @@ def _schema(response_format: Any) -> dict[str, Any] | None:
 
 def script(request: Request, reply: Reply) -> Script:
     """Write a reply, streamed or not, as the request wants it."""
-    prompt = request.ask.prompt_tokens()
+    prompt = request.ask.prompt_tokens
     count = request.choices * endings.length(reply)
     usage = {
         "prompt_tokens": prompt,
@@ -261,7 +261,7 @@ def script(request: Request, reply: Reply) -> Script:
 
 def _envelope(request: Request, kind: str) -> dict[str, Any]:
     return {
-        "id": f"chatcmpl-{request.ask.digest()}",
+        "id": f"chatcmpl-{request.ask.digest}",
         "object": kind,
         "created": int(time.time()),
         "model": request.model,

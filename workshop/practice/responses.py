@@ -239,7 +239,7 @@ def _choice(choice: Any, tools: tuple[Tool, ...]) -> str:
 def script(request: Request, reply: Reply) -> Script:
     """Write a reply, streamed or not, as the request wants it."""
     number = next(_number)
-    items = _items(request.ask.digest(), number, reply)
+    items = _items(request.ask.digest, number, reply)
     start = _response(request, number)
     final = start | {
         "status": "completed" if reply.finish == "stop" else "incomplete",
@@ -343,7 +343,7 @@ def _summary_part(text: str) -> dict[str, Any]:
 
 
 def _usage(ask: Ask, reply: Reply) -> dict[str, Any]:
-    prompt = ask.prompt_tokens()
+    prompt = ask.prompt_tokens
     count = endings.length(reply)
     return {
         "input_tokens": prompt,
@@ -358,7 +358,7 @@ def _response(request: Request, number: int) -> dict[str, Any]:
     """The response object as it is before there is any output."""
     body = request.body
     return {
-        "id": f"resp_{number}_{request.ask.digest()}",
+        "id": f"resp_{number}_{request.ask.digest}",
         "object": "response",
         "created_at": int(time.time()),
         "status": "in_progress",

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
-from workshop.practice import choices, patterns, words
+from workshop.practice import choices, patterns, words, work
 from workshop.practice.source import PATTERNS, Source, clauses
 
 DEEPEST = 12  # levels; a schema may contain itself
 DEEPEST_FOUND = 6  # levels that are looked for in the text
-WORK = 4000  # parts of a schema that one answer looks at
+MOST_UNFOLDED = 4000  # parts of a schema that a validator may have
 ABSENT = object()
 # What these lists are for is said in the vocabulary.
 FREE = words.listed("free_text")
@@ -64,7 +64,7 @@ class Filler:
         self._otherwise = otherwise
         self._again = again
         self._over = over
-        self._left = WORK
+        self._work = work.mine()
         self._spare: dict[tuple[int, int], Any] = {}
 
     def fill(self) -> tuple[Any, bool]:
@@ -90,7 +90,7 @@ class Filler:
 
     def _validator(self) -> Callable[[Any], bool]:
         try:
-            if _unfolded(self._root, self._root, WORK, ()) < 0:
+            if _unfolded(self._root, self._root, MOST_UNFOLDED, ()) < 0:
                 return lambda value: True  # to judge it would take too long
             return _compiled(self._root).is_valid
         except (ValueError, RecursionError):  # no schema
@@ -98,8 +98,7 @@ class Filler:
 
     def _spend(self) -> bool:
         """Whether there is still work to be done."""
-        self._left -= 1
-        return self._left > 0
+        return self._work.spend()
 
     def _object(
         self, schema: dict[str, Any], depth: int

@@ -163,7 +163,7 @@ def _quoted(result: str) -> str:
 
 
 def _call_id(ask: Ask, index: int) -> str:
-    mixed = f"{ask.digest()} {index}".encode()
+    mixed = f"{ask.digest} {index}".encode()
     return f"call_{hashlib.blake2b(mixed, digest_size=12).hexdigest()}"
 
 
@@ -215,8 +215,11 @@ def fitting(text: str, tools: Iterable[Tool]) -> list[Tool]:
     A tool is left out if everything that speaks for it speaks for
     another one too, which has more.
     """
-    fits = [(tool, *_score(text, tool)) for tool in tools]
-    fits = [fit for fit in fits if fit[1] >= ENOUGH]
+    scored = [(tool, *_score(text, tool)) for tool in tools]
+    fits = [fit for fit in scored if fit[1] >= ENOUGH]
+    if len(fits) > MOST:
+        least = sorted((fit[1] for fit in fits), reverse=True)[MOST]
+        fits = [fit for fit in fits if fit[1] > least][:MOST] or fits[:MOST]
     chosen: list[Tool] = []
     for tool, score, evidence in fits:
         others = [fit for fit in fits if fit[0] is not tool]
@@ -239,6 +242,26 @@ def _best(text: str, tools: Iterable[Tool]) -> Tool:
 
 def _score(text: str, tool: Tool) -> tuple[float, frozenset[str]]:
     """How well a tool fits a text, and the words that say so."""
+    said, firsts = _said(text)
+    name = set(words.stems(tool.name))
+    verbs = name & _VERBS if name - _VERBS else set()
+    score = 0.0
+    evidence = said & (name | tool.about)
+    for word in evidence:
+        core = word in name and (word not in verbs or word in firsts)
+        score += ENOUGH if core else ENOUGH / 2
+    mention = rf"\b{re.escape(tool.name)}" + (
+        "" if "_" in tool.name else r"\("
+    )
+    if re.search(mention, text):
+        score += 10 * ENOUGH
+        evidence |= {tool.name}
+    return score, evidence
+
+
+@functools.lru_cache(maxsize=256)
+def _said(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The stems of a text, and those that open one of its parts."""
     said = set()
     for _, sign, word in _SIGN.findall(text):
         operation = _SIGNS[(sign or word).lower()]
@@ -250,28 +273,15 @@ def _score(text: str, tool: Tool) -> tuple[float, frozenset[str]]:
         for start, end in clauses(text)
         if (spoken := words.stems(text[start:end]))
     }
-    name = set(words.stems(tool.name))
-    verbs = name & _VERBS if name - _VERBS else set()
-    about = set(words.stems(tool.description[:300]))
-    about |= set(words.stems(_json(tool.parameters.get("properties", {}))))
-    score = 0.0
-    for word in said & (name | about):
-        core = word in name and (word not in verbs or word in firsts)
-        score += ENOUGH if core else ENOUGH / 2
-    evidence = said & (name | about)
-    mention = rf"\b{re.escape(tool.name)}" + (
-        "" if "_" in tool.name else r"\("
-    )
-    if re.search(mention, text):
-        score += 10 * ENOUGH
-        evidence.add(tool.name)
-    return score, frozenset(evidence)
+    return frozenset(said), frozenset(firsts)
 
 
 def _wishes(tools: list[Tool], prompt: str) -> Iterator[tuple[Tool, str]]:
     """Each call that the prompt asks for, with the text that fills it."""
     wishes: list[Wish] = []
     for start, end in clauses(prompt):
+        if len(wishes) > MOST:
+            break
         part = prompt[start:end]
         hits = fitting(part, tools)
         wishes += [Wish(tool, start, end) for tool in hits]
