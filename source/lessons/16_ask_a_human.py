@@ -333,8 +333,8 @@ print(state["messages"][-1].text)
 #
 # ## Check yourself
 #
-# For which questions does a thread wait? Return their values, a list that is
-# empty if it waits for none. The saver is an async one.
+# For which questions does a thread wait? Return their values, a list in the
+# order of the state, empty if it waits for none. The saver is an async one.
 
 # %%
 from workshop.checks import check
