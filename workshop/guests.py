@@ -54,7 +54,8 @@ async def crowd(
 ) -> Crowd:
     """Let so many users ask at once, in a thread with a loop of their own.
 
-    Each says after the message who it is, so that a timeline can tell. On the server's loop they would be held up together with it.
+    On the server's loop they would be held up together with it. Each says
+    who it is, so that a timeline can tell them apart.
     """
     async with serve(_app(endpoint)) as url:
         users = _users(url, number, message, model)

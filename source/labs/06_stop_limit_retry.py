@@ -111,7 +111,7 @@ await check("06.1", answer_within)
 # **Write** the rest of `start(graph, question, show)`, a plain `def`. It
 # starts `run` and returns an `async def stop()` at once. After `await stop()`
 # nothing of this answer runs, and `show` is not called any more. Other answers
-# go on. `stop` raises nothing, also when the answer has failed.
+# go on.
 #
 # **Expected:** two answers, one stop, one call cut off at the model.
 

@@ -310,8 +310,8 @@ async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
     print("later", late.status_code)
 
 # %% [markdown]
-# Who closes the page for good leaves a run behind that you pay for. The service
-# of lesson 10 cancels it after a few seconds without a reader.
+# Who closes the page for good leaves a run behind that you pay for. The
+# service of lesson 10 cancels it after a few seconds without a reader.
 #
 # ## Check yourself
 #

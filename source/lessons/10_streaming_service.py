@@ -84,8 +84,8 @@ class Run:
 # ## Three at once
 #
 # A model, a budget and a machine can each do so much. Who comes too many
-# should hear it at once: **503**, and in `Retry-After` the seconds to wait. (429
-# is for one client who asks too often.)
+# should hear it at once: **503**, and in `Retry-After` the seconds to wait.
+# (429 is for one client who asks too often.)
 #
 # Count what is under way, by its task, each time somebody asks. Then there is
 # nothing to give back, and nothing to forget. Between the count and the new
@@ -237,7 +237,7 @@ async with httpx2.AsyncClient(base_url=url) as client:
 # | route | what it does |
 # |---|---|
 # | `POST /threads/{thread}/runs` | asks, and streams the answer |
-# | `GET /runs/{run}` | comes back, with `Last-Event-ID`; 204 if there is no more |
+# | `GET /runs/{run}` | comes back, with `Last-Event-ID` |
 # | `DELETE /runs/{run}` | stops it; what was seen stays in the thread |
 # | `GET /threads/{thread}` | what was said, and the run under way |
 #
@@ -260,7 +260,8 @@ chat.frame(url)
 #
 # ```js
 # async function* events(response) {
-#   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+#   const texts = response.body.pipeThrough(new TextDecoderStream());
+#   const reader = texts.getReader();
 #   let rest = "";
 #   while (true) {
 #     const { done, value } = await reader.read();

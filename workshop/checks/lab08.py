@@ -1,0 +1,398 @@
+"""Judge the check of lesson 08 and the two tasks of lab 08."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import openai
+from fastapi import HTTPException, Request, Response
+
+from workshop.checks.asgi import Client
+from workshop.checks.kit import (
+    AWKWARD_PARTS,
+    PAUSE,
+    WAYS_TO_LEAVE,
+    Play,
+    ScriptedModel,
+    Wrong,
+    chat_graph,
+    expect,
+    failures,
+    leave,
+    result,
+    settled,
+    start,
+    stream_of,
+    until,
+)
+
+Answer = Callable[..., Any]
+
+LEFT = {
+    "cancel": "a reader whose task was cancelled",
+    "aclose": "a reader who closed the generator",
+    "anyio": "a reader whom AnyIO cancelled, as Starlette does,",
+}
+
+
+async def _said(graph: Any, question: str) -> AsyncIterator[str]:
+    """What a graph says; its clean-up does not survive AnyIO."""
+    given = {"messages": [("user", question)]}
+    async for part, _ in graph.astream(given, stream_mode="messages"):
+        if part.text:
+            yield part.text
+
+
+# --- 08.0
+
+
+async def each_run_is_cancelled_once(answer: Answer) -> str:
+    """08.0: end the tasks of several runs, and wait for their end."""
+    await _stop(answer, [], "a server without runs")
+    for number in (3, 2):
+        model = ScriptedModel(script=lambda _: ["Soup", PAUSE, "Bread"])
+        graph = chat_graph(model)
+        runs = {start(_read(_said(graph, f"{n}"))) for n in range(number)}
+        await model.waits_for(number)
+        await settled(lambda: [call.sent for call in model.calls], still=5)  # noqa: B023
+        ended = start(asyncio.sleep(0))
+        await ended
+        await _stop(answer, {*runs, ended}, f"{number} runs")
+        still = sum(not run.done() for run in runs)
+        await model.idle()
+        if still:
+            raise Wrong(
+                f"it returned while {still} of {number} runs still ran: "
+                "`cancel` only asks, so wait for their end"
+            )
+        if model.cut_off < number:
+            model.release()
+            raise Wrong(
+                f"{model.cut_off} of {number} calls were cut off at the "
+                "model: a run that is cancelled again and again cannot clean "
+                "up"
+            )
+    return "5 of 5 calls were cut off, all runs had ended, and none is fine"
+
+
+async def _stop(answer: Answer, runs: Any, what: str) -> None:
+    stopping = start(result(answer, runs=runs))
+    await settled(
+        lambda: [run.done() for run in runs], stopping.done, still=100
+    )
+    if not stopping.done():
+        for run in runs:
+            run.cancel()
+        raise Wrong("it waits until the runs have ended by themselves")
+    if stopping.cancelled():
+        raise Wrong(
+            "it raised CancelledError: `await run` raises what ended the run"
+        )
+    if error := stopping.exception():
+        if isinstance(error, Wrong):
+            raise error
+        raise Wrong(
+            f"for {what} it raised {type(error).__name__}: "
+            f"{str(error).rstrip('.')}"
+        )
+
+
+async def _read(stream: AsyncIterator[Any]) -> None:
+    async for _ in stream:
+        pass
+
+
+# --- 08.1
+
+
+async def the_model_stops(answer: Answer) -> str:
+    """08.1: pass a stream on, and end its run when its reader leaves."""
+    await _passes_all_on(answer)
+    await _passes_each_on(answer)
+    await _raises(answer)
+    cut_off = 0
+    for by in WAYS_TO_LEAVE:
+        for parts in (0, 2):
+            if not parts and by == "aclose":
+                continue  # a generator closes at a `yield`
+            for stays_first in (True, False):
+                await _ends(answer, by, parts, stays_first)
+                cut_off += 1
+    return f"{cut_off} of {cut_off} runs were cut off, and no other one"
+
+
+def _streamed(answer: Answer, stream: AsyncIterator[Any]) -> Any:
+    return stream_of(
+        answer, "an async generator: `yield` each part", stream=stream
+    )
+
+
+async def _passes_all_on(answer: Answer) -> None:
+    for parts in (AWKWARD_PARTS, ["one"], []):
+        play, got = Play(parts), []
+
+        async def read(play: Play = play, got: list[Any] = got) -> None:
+            async for part in _streamed(answer, play.stream()):
+                got.append(part)
+
+        reading = start(read())
+        await settled(lambda: len(got), reading.done)  # noqa: B023
+        if not reading.done():
+            raise Wrong("it never ends, although its stream has ended")
+        reading.result()
+        if got != parts:
+            raise Wrong(
+                f"of the parts {parts} came {got}: whatever a part is, it is "
+                "no end"
+            )
+
+
+async def _passes_each_on(answer: Answer) -> None:
+    play, got = Play(["Soup", PAUSE, "Bread"]), []
+
+    async def read() -> None:
+        async for part in _streamed(answer, play.stream()):
+            got.append(part)
+
+    reading = start(read())
+    await settled(lambda: len(got), lambda: got)
+    early = list(got)
+    play.release()
+    await until(reading.done)
+    if early != ["Soup"]:
+        raise Wrong("nothing was streamed: the first part came with the last")
+
+
+async def _raises(answer: Answer) -> None:
+    for what, error in failures().items():
+        play, got = Play(["Soup", error]), []
+
+        async def read(play: Play = play, got: list[Any] = got) -> None:
+            async for part in _streamed(answer, play.stream()):
+                got.append(part)
+
+        reading = start(read())
+        await settled(lambda: len(got), reading.done)  # noqa: B023
+        if not reading.done():
+            raise Wrong(f"{what} ends its stream, and the reader waits on")
+        raised = reading.exception()
+        if raised is None:
+            raise Wrong(
+                f"{what} broke the stream off, and it looks whole: raise it"
+            )
+        if raised is not error:
+            raise Wrong(f"it raised {raised!r}, not {error!r}")
+        if got != ["Soup"]:
+            raise Wrong(f"before {what} came {got}, not ['Soup']")
+
+
+async def _ends(
+    answer: Answer, by: str, parts: int, stays_first: bool
+) -> None:
+    """One leaves, another one stays."""
+    script = ["Soup", " of", PAUSE, " the", " day"] if parts else [PAUSE, "A"]
+    model = ScriptedModel(script=lambda _: list(script))
+    graph = chat_graph(model)
+    staying, got = _streamed(answer, _said(graph, "stays")), []
+
+    async def stay() -> None:
+        async for part in staying:
+            got.append(part)
+
+    leaving = _streamed(answer, _said(graph, "leaves"))
+    readings = [start(stay())] if stays_first else []
+    await model.waits_for(len(readings))
+
+    def now(came: list[Any]) -> bool:
+        if not readings and model.in_flight:
+            readings.append(start(stay()))
+        paused = [call for call in model.calls if call.waiting]
+        return len(came) >= parts and len(paused) == 2
+
+    if by == "aclose":  # at a `yield`, while nobody waits for a part
+        for _ in range(parts):
+            await anext(leaving)
+        now([])
+        await settled(lambda: now([]), lambda: now([None] * parts))
+        await leaving.aclose()
+    else:
+        await leave(leaving, now, by)
+    (reading,) = readings
+    ones = [call for call in model.calls if call.asked == "leaves"]
+    await settled(lambda: model.in_flight, lambda: model.in_flight < 2)
+    after = f"after {parts} parts" if parts else "before the first part"
+    others = [call for call in model.calls if call.asked == "stays"]
+    another = others[0].outcome == "cut off"
+    wrote_on = not ones or ones[0].outcome != "cut off"
+    model.release()
+    await until(reading.done)
+    if another:
+        raise Wrong("a reader left, and the run of another one was cut off")
+    if wrote_on:
+        raise Wrong(f"{LEFT[by]} left {after}, and the model wrote on")
+    whole = [part for part in script if part is not PAUSE]
+    if got != whole or reading.exception():
+        raise Wrong("a reader left, and another one, who stayed, lost parts")
+
+
+# --- 08.2
+
+
+async def all_of_it(answer: Answer) -> str:
+    """08.2: a true status, early parts, and a stop at any time."""
+    await _depends_on(answer, "in_own_task", the_model_stops, "task 1")
+    await _responds(answer)
+    await _refuses(answer)
+    await _leaves_before(answer)
+    await _leaves_after(answer)
+    return (
+        "429 and 502, parts as they come, 2 of 2 runs cut off, and nothing "
+        "is left that waits"
+    )
+
+
+async def _depends_on(
+    answer: Answer, name: str, judge: Answer, task: str
+) -> None:
+    """The function of an earlier task, which the answer uses."""
+    used = inspect.unwrap(answer)
+    if name not in getattr(getattr(used, "__code__", None), "co_names", ()):
+        return
+    try:
+        await judge(used.__globals__[name])
+    except (Exception, asyncio.CancelledError):
+        raise Wrong(
+            f"`{name}` of {task} is not right yet: mend it, then check this"
+        ) from None
+
+
+async def _respond(
+    answer: Answer, client: Client, stream: AsyncIterator[Any]
+) -> Response:
+    request: Request = client.request()
+    value = await result(answer, request=request, stream=stream)
+    return expect(value, Response, "a response")
+
+
+async def _responds(answer: Answer) -> None:
+    """Two clients at once, each part as it comes."""
+    plays = [Play(["Soup", PAUSE, "\n\n"]), Play(["Tea", PAUSE, " for two"])]
+    clients = [Client(), Client()]
+    readings = []
+    for play, client in zip(plays, clients, strict=True):
+        asking = start(_respond(answer, client, play.stream()))
+        await settled(lambda: asking.done(), asking.done)  # noqa: B023
+        if not asking.done():
+            client.leave()
+            play.release()
+            raise Wrong(
+                "it returns no response while the model writes: the first "
+                "part is enough"
+            )
+        readings.append(start(client.read(await asking)))
+        await settled(lambda: client.text, lambda: client.parts)  # noqa: B023
+        if client.parts != play.parts[:1]:
+            raise Wrong(
+                f"after its first part the client had {client.text!r}, not "
+                f"{play.parts[0]!r}"
+            )
+    for play, client, reading in zip(plays, clients, readings, strict=True):
+        play.release()
+        await until(reading.done)
+        whole = "".join(part for part in play.parts if part is not PAUSE)
+        if not reading.done() or client.text != whole:
+            raise Wrong(f"the client got {client.text!r}, not {whole!r}")
+        await _must_not_wait(client, "its response was complete")
+
+
+async def _must_not_wait(client: Client, when: str) -> None:
+    await settled(lambda: client.waiting, lambda: not client.waiting)
+    if client.waiting:
+        raise Wrong(
+            f"when {when}, a task still waited for the client to hang up: "
+            "cancel it"
+        )
+
+
+async def _refuses(answer: Answer) -> None:
+    for what, error in failures().items():
+        if not isinstance(error, openai.APIError):
+            continue
+        limit = isinstance(error, openai.RateLimitError)
+        client = Client()
+        try:
+            response = await _respond(answer, client, Play([error]).stream())
+        except HTTPException as refused:
+            if refused.status_code != (429 if limit else 502):
+                raise Wrong(
+                    f"{what} got status {refused.status_code}"
+                ) from None
+        except openai.APIError:
+            raise Wrong(
+                f"{what} got status 500: raise what `honest` raises"
+            ) from None
+        else:
+            raise Wrong(
+                f"{what} got status {response.status_code}: raise what "
+                "`honest` raises"
+            )
+        await _must_not_wait(client, f"{what} was refused")
+
+
+async def _leaves_before(answer: Answer) -> None:
+    model = ScriptedModel(script=lambda _: [PAUSE, "Soup"])
+    client = Client()
+    stream = _said(chat_graph(model), "leaves")
+    asking = start(_respond(answer, client, stream))
+    await model.waits_for(1, asking)
+    if asking.done():
+        asking.result()
+        raise Wrong("it returned before the first part had come")
+    client.leave()
+    await settled(lambda: model.in_flight, lambda: not model.in_flight)
+    stopped = model.cut_off == 1
+    await settled(asking.done, asking.done)
+    returned = asking.done()
+    model.release()
+    await until(asking.done)
+    if not stopped:
+        raise Wrong(
+            "a client left before the first part, and the model wrote on"
+        )
+    if not returned:
+        raise Wrong("a client left, and it waits on: return a Response")
+    if asking.cancelled():
+        raise Wrong("a client left, and it raised CancelledError")
+    if asking.exception():
+        raise Wrong(
+            f"a client left, and it raised {asking.exception()!r}: return a "
+            "Response"
+        )
+    await _must_not_wait(client, "its client had left")
+
+
+async def _leaves_after(answer: Answer) -> None:
+    model = ScriptedModel(script=lambda _: ["Soup", PAUSE, " of the day"])
+    client = Client()
+    stream = _said(chat_graph(model), "leaves")
+    asking = start(_respond(answer, client, stream))
+    await until(asking.done)
+    reading = start(client.read(await asking))
+    await settled(lambda: client.text, lambda: client.parts)
+    client.leave()
+    await settled(lambda: model.in_flight, lambda: not model.in_flight)
+    stopped = model.cut_off == 1
+    model.release()
+    await until(reading.done)
+    if not stopped:
+        raise Wrong("a client left after one part, and the model wrote on")
+
+
+JUDGES = {
+    "08.0": each_run_is_cancelled_once,
+    "08.1": the_model_stops,
+    "08.2": all_of_it,
+}
