@@ -203,13 +203,13 @@ async def test_a_process_that_is_stopped_is_not_dead(place: Place) -> None:
     one, other = place.two()
     async with one.client() as here, other.client() as there:
         run, seen = await here.ask_and_leave(LONG, 5)
-        one.signal(signal.SIGSTOP)
+        one.send(signal.SIGSTOP)
         reading = asyncio.create_task(there.resume(run, seen[-1].number))
         await asyncio.sleep(20)
         again = await there.post("/threads/t/runs", json={"message": NAME})
         assert again.status_code == 409
         assert not reading.done()
-        one.signal(signal.SIGCONT)
+        one.send(signal.SIGCONT)
         seen += await reading
         assert seen[-1].data["outcome"] == "complete"
         await agrees(there, "t", (LONG, seen))
@@ -413,7 +413,7 @@ async def test_an_end_within_seconds(place: Place, workers: int) -> None:
                 seen.append(event)
                 if len(seen) == 5:
                     began = time.monotonic()
-                    process.signal(signal.SIGTERM)
+                    process.send(signal.SIGTERM)
         assert seen[-1].data["code"] == "interrupted"
         assert process.process
         await asyncio.to_thread(process.process.wait, 60)
