@@ -73,11 +73,12 @@ def test_lesson_runs_without_errors(running: Desk, name: str) -> None:
 def test_pictures_are_there_in_words_too(desk: Desk, name: str) -> None:
     lesson = desk[1][name]
     lesson.show()
-    pictures = lesson.panel.locator("[data-mime-type='image/png'] img")
+    pictures = lesson.panel.get_by_role("img", name="Timeline. ")
     words = lesson.panel.locator("details", has_text="In words")
     assert pictures.count() == words.count() > 0
     for picture in pictures.all():
-        assert picture.evaluate("img => img.decode().then(() => img.width)")
+        wide = "img => img.decode().then(() => img.naturalWidth)"
+        assert picture.evaluate(wide)
     for text in words.all():
         expect(text.locator("pre")).not_to_be_visible()
         text.locator("summary").click()
@@ -107,8 +108,8 @@ def test_slider_and_waiter(desk: Desk) -> None:
         (tables, 1, 1, 1),
         (tables, 8, 8, 8),
         (waiter, "sync", 8, 1),
-        (waiter, "async", 8, 8),
-        (waiter, "sync", 8, 1),
+        (waiter, "together", 8, 8),
+        (waiter, "one by one", 8, 1),
     ]:
         before = picture.get_attribute("src")
         desk[0].control("meter/reset")

@@ -36,14 +36,24 @@ async def stub(graph, questions):
     ...
 
 
-class Stub:
-    def __call__(self, graph, questions): ...
+def one_line(graph, questions): ...
 
 
 async def half_done(graph, questions):
     async def answer(question): ...
 
-    return await asyncio.gather(*map(answer, questions))
+    await asyncio.gather(*map(answer, questions))
+    return ["" for _ in questions]
+
+
+async def forgets_the_error(graph, questions):
+    class Spent(Exception): ...
+
+    try:
+        raise Spent
+    except Spent:
+        ...
+    return []
 
 
 async def takes_one(questions):
@@ -104,8 +114,17 @@ NOT_STARTED = "⬜ 01.1 not started: replace the ..., run that cell, then check"
 BAD_ANSWERS = [
     (..., NOT_STARTED),
     (stub, NOT_STARTED),
-    (Stub, NOT_STARTED),
-    (half_done, NOT_STARTED),
+    (one_line, NOT_STARTED),
+    (
+        half_done,
+        "❌ 01.1 the model behind `graph` saw 0 requests: use the argument, "
+        "nothing from the notebook",
+    ),
+    (
+        forgets_the_error,
+        "❌ 01.1 the model behind `graph` saw 0 requests: use the argument, "
+        "nothing from the notebook",
+    ),
     (None, "❌ 01.1 pass the function of the task; this is a NoneType"),
     ("stub", "❌ 01.1 pass the function of the task; this is a str"),
     (
@@ -252,6 +271,7 @@ async def test_answers_that_do_not_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(checks, "LIMIT", 2)
+    monkeypatch.setattr(checks, "_slowness", lambda: 1)
     beats = 0
 
     async def beat() -> None:
@@ -270,10 +290,25 @@ async def test_answers_that_do_not_end(
     assert beats > 2, "the checks blocked the loop of the notebook"
 
 
+async def test_a_busy_machine_gets_more_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def takes_a_second(graph, questions):
+        texts = await right(graph, questions)
+        await asyncio.sleep(1)
+        return texts
+
+    monkeypatch.setattr(checks, "LIMIT", 0.5)
+    monkeypatch.setattr(checks, "_slowness", lambda: 100)
+    monkeypatch.setattr(checks, "MOST", 100)
+    assert (await checks.verdict("01.1", takes_a_second))[0] == "✅"
+
+
 async def test_a_thread_that_computes_forever_is_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(checks, "LIMIT", 0.5)
+    monkeypatch.setattr(checks, "_slowness", lambda: 1)
     before = set(threading.enumerate())
     mark, sentence = await checks.verdict("01.1", computes_forever)
     assert (mark, sentence[:13]) == ("❌", "it did not fi")
@@ -330,20 +365,24 @@ async def test_two_checks_at_once(capsys: Capture) -> None:
 # --- the world around it
 
 
+async def streams(llm, question):
+    return [chunk.text async for chunk in llm.astream(question) if chunk.text]
+
+
 async def test_the_practice_model_stops_during_a_check(
     capsys: Capture,
 ) -> None:
-    async def stops_the_model(graph, questions):
+    async def stops_the_model(llm, question):
         model._server.stop()
-        return await right(graph, questions)
+        return await streams(llm, question)
 
-    await check("01.1", stops_the_model)
+    await check("00.1", stops_the_model)
     assert capsys.readouterr().out == (
-        "❌ 01.1 the practice model does not answer: run the cell with "
+        "❌ 00.1 the practice model does not answer: run the cell with "
         "connect(), then this one\n"
     )
-    await check("01.1", right)
-    assert capsys.readouterr().out.startswith("✅ 01.1")
+    await check("00.1", streams)
+    assert capsys.readouterr().out.startswith("✅ 00.1")
 
 
 async def test_a_check_never_uses_a_real_key(
@@ -352,8 +391,45 @@ async def test_a_check_never_uses_a_real_key(
     monkeypatch.setenv("WORKSHOP_MODEL", "openai")
     monkeypatch.setenv("OPENAI_API_KEY", "no-practice-key")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    await check("01.1", right)
-    assert capsys.readouterr().out.startswith("✅ 01.1")
+    await check("00.1", streams)
+    assert capsys.readouterr().out.startswith("✅ 00.1")
+
+
+KERNEL = """
+import asyncio, sys
+from langchain_openai import ChatOpenAI
+from workshop.checks import check
+from workshop.model import connect
+
+async def later():
+    model = connect()
+    llm = ChatOpenAI(model=model.name, max_retries=0)
+    await llm.ainvoke("Soup?")
+    await asyncio.sleep(5.5)  # longer than a connection is kept
+
+    async def pieces(_, question):
+        return [c.text async for c in llm.astream(question) if c.text]
+
+    await check("00.1", pieces)
+    await asyncio.sleep(float(sys.argv[1]))
+    print((await llm.ainvoke("Say yes")).text)
+
+asyncio.run(later())
+"""
+
+
+@pytest.mark.parametrize("pause", ["0", "5.5"])
+def test_a_check_leaves_the_models_of_a_notebook_alone(pause: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", KERNEL, pause],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=50,
+    )
+    said = run.stdout.splitlines()
+    assert said[1].startswith("❌ 00.1 the model behind `llm` saw 0 requests")
+    assert said[2:] == ["yes"], run.stderr
 
 
 NEST = """

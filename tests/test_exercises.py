@@ -10,42 +10,28 @@ import ast
 import asyncio
 import gc
 import importlib
-import linecache
 import re
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
-from textwrap import indent
 from typing import Any, NamedTuple
 
 import pytest
 
-from tools.build import ROOT, cells_of
+from tools.build import ROOT
+from tools.tasks import (
+    SOURCES,
+    TASKS,
+    Answer,
+    define,
+    solved_cells,
+    stub_cells,
+)
 
-AT_ONCE = 5
-CHECK = re.compile(r'^await check\("(\d\d\.\d)", (\w+)\)$', re.MULTILINE)
-SOLUTION = re.compile(
-    r"<summary>Solution</summary>\s+```python\n(.*?)```", re.DOTALL
-)
-STUB = re.compile(r"^ +# TODO.*?^ +\.\.\.$", re.MULTILINE | re.DOTALL)
-DEFINITIONS = (
-    ast.Import,
-    ast.ImportFrom,
-    ast.FunctionDef,
-    ast.AsyncFunctionDef,
-    ast.ClassDef,
-)
-Answer = Callable[..., Any]
+AT_ONCE = 8
+HANGS = "it did not finish within 20 s"
+SOON = 6  # seconds; who hangs does so as well after these
 Verdict = tuple[str, str]
 
 # What there is to test is read, not imported: the libraries take seconds.
-SOURCES = sorted((ROOT / "source").rglob("[0-9]*.py"))
-TASKS = [
-    task
-    for source in SOURCES
-    for task, _ in CHECK.findall(source.read_text("utf-8"))
-]
 CASES = [
     (mark.func.id, mark.args[0].value, node.name)
     for path in sorted((ROOT / "tests" / "wrong").glob("lab*.py"))
@@ -97,25 +83,24 @@ async def judge_lab(lab: str) -> Judged:
     listed = [case for case in wrong.CASES if case.task[:2] == lab]
     turn = asyncio.Semaphore(AT_ONCE)
 
-    async def judge(task: str, answer: Answer) -> Verdict:
+    async def judge(task: str, answer: Answer, **limit: float) -> Verdict:
         async with turn:
-            return await checks.verdict(task, answer)
+            return await checks.verdict(task, answer, **limit)
 
     async def judge_all(answers: dict[str, Answer]) -> dict[str, Verdict]:
         verdicts = await asyncio.gather(*map(judge, answers, answers.values()))
         return dict(zip(answers, verdicts, strict=True))
 
+    async def judge_case(case: wrong.Case) -> tuple[Verdict, str | None]:
+        if case.sentence is None or not case.sentence.startswith(HANGS):
+            return await judge(case.task, case.answer), case.sentence
+        sentence = case.sentence.replace("20 s", f"{SOON} s")
+        return await judge(case.task, case.answer, limit=SOON), sentence
+
     async def judge_cases() -> dict[tuple[str, str], Any]:
-        slow_first = sorted(
-            listed, key=lambda case: "20 s" not in (case.sentence or "")
-        )
-        verdicts = await asyncio.gather(
-            *(judge(case.task, case.answer) for case in slow_first)
-        )
-        return {
-            (case.task, case.answer.__name__): (verdict, case.sentence)
-            for case, verdict in zip(slow_first, verdicts, strict=True)
-        }
+        judged = await asyncio.gather(*map(judge_case, listed))
+        names = [(case.task, case.answer.__name__) for case in listed]
+        return dict(zip(names, judged, strict=True))
 
     stubs, solutions = {}, {}
     for source in SOURCES:
@@ -127,60 +112,6 @@ async def judge_lab(lab: str) -> Judged:
         judge_cases(), judge_all(stubs), judge_all(solutions)
     )
     return Judged(*others, cases)
-
-
-def stub_cells(source: Path) -> list[str]:
-    lab = source.parent.name == "labs"
-    return code_of(source, "exercises" if lab else "notebooks")
-
-
-def solved_cells(source: Path) -> list[str]:
-    """A lab's solution, or a lesson with the solution below its stub."""
-    if source.parent.name == "labs":
-        return code_of(source, "solutions")
-    texts = []
-    prose = "\n".join(
-        cell.source
-        for cell in cells_of(source, "notebooks")
-        if cell.cell_type == "markdown"
-    )
-    solutions = [indent(text, "    ") for text in SOLUTION.findall(prose)]
-    for text in code_of(source, "notebooks"):
-        if STUB.search(text):
-            text = STUB.sub(lambda _: solutions.pop(0), text)
-        texts.append(text)
-    return texts
-
-
-def code_of(source: Path, folder: str) -> list[str]:
-    cells = cells_of(source, folder)
-    return [cell.source for cell in cells if cell.cell_type == "code"]
-
-
-def define(texts: list[str], name: str) -> dict[str, Answer]:
-    """Run only the definitions of the cells; return the answers by task."""
-    namespace: dict[str, Any] = {}
-    for number, text in enumerate(texts):
-        file = f"<{name}, code cell {number}>"
-        linecache.cache[file] = (len(text), None, text.splitlines(True), file)
-        for node in filter(defines, ast.parse(text).body):
-            code = compile(ast.Module([node], []), file, "exec")
-            with suppress(NameError):  # it needs what a cell makes: no answer
-                exec(code, namespace)
-    return {
-        task: namespace[function]
-        for text in texts
-        for task, function in CHECK.findall(text)
-    }
-
-
-def defines(node: ast.stmt) -> bool:
-    """Whether it defines a name without a call: imports, functions, data."""
-    if isinstance(node, ast.Assign):
-        name, value = node.targets[0], ast.walk(node.value)
-        asks = any(isinstance(n, ast.Name | ast.Call) for n in value)
-        return isinstance(name, ast.Name) and not asks
-    return isinstance(node, DEFINITIONS)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -7,6 +7,8 @@ import pytest
 from jupyter_client.manager import KernelManager
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 
+from tools.build import ANSI
+
 SETUP = """
 from workshop.model import connect
 model = connect()
@@ -135,6 +137,29 @@ def test_a_server_that_dies_mid_stream_is_said_and_comes_back(notebook):
     assert "Run the cell with connect() again." in said + error
     assert notebook.run(SETUP)[1] == ""
     assert notebook.run(STREAM)[1] == ""
+
+
+def test_a_traceback_shows_the_own_lines_and_counts_the_others(notebook):
+    def shown(source: str) -> str:
+        run = notebook.start(source)
+        lines = [
+            line
+            for message in notebook.messages(run)
+            if message["type"] == "error"
+            for line in message["traceback"]
+        ]
+        return ANSI.sub("", "".join(lines))
+
+    wrong = "import textwrap\ntextwrap.wrap(3)"
+    short = shown(wrong)
+    assert "Cell In" in short
+    assert "frames in library code: " in short
+    assert "expandtabs" in short
+    assert "textwrap.py" not in short
+    notebook.run("%xmode Verbose")
+    assert "textwrap.py" in shown(wrong)
+    notebook.run("%xmode Context")
+    assert "textwrap.py" not in shown(wrong)
 
 
 def test_cells_out_of_order_fail_with_the_missing_name(notebook):

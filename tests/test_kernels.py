@@ -56,7 +56,10 @@ def gone(process: int) -> bool:
 
 
 def test_it_has_the_folder_and_environment_of_its_notebook(kernel, tmp_path):
-    code = "import os, sys; print(os.getcwd(), os.environ['MARK'], '' in sys.path)"
+    code = """
+import os, sys
+print(os.getcwd(), os.environ["MARK"], "" in sys.path)
+"""
     assert printed(kernel[1], code) == f"{tmp_path} yes True"
 
 

@@ -1,9 +1,10 @@
-"""Lesson 14's lines for PostgreSQL, on a real server.
+"""Lesson 15's lines for PostgreSQL, on a real server.
 
 The lesson shows them and does not run them: learners have no server. Here
-they run as they stand there, beside the cells that they belong to.
+they run as they stand there, in an app as lesson 14 has it.
 """
 
+import ast
 import asyncio
 import os
 import re
@@ -12,21 +13,29 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+)
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 import httpx2
 import openai
 import psycopg
 import pytest
 from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from psycopg_pool import AsyncConnectionPool
 
 from tools.build import ROOT, cells_of
 from workshop.model import Model, practice_model
@@ -36,7 +45,6 @@ pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="psycopg needs another event loop there"
 )
 
-CELLS = cells_of(ROOT / "source/lessons/14_async_memory.py", "notebooks")
 FENCE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 MANY = 12  # more than a pool has connections
 
@@ -67,7 +75,11 @@ def url() -> Iterator[str]:
             )
 
         pg_ctl("initdb", "-A trust -U course -E UTF8 --locale=C --no-sync")
-        pg_ctl("start", f"-c listen_addresses= -c fsync=off -k {folder}")
+        pg_ctl(
+            "start",
+            f"-c listen_addresses= -c fsync=off -k {folder} "
+            "-c max_connections=30 -c idle_in_transaction_session_timeout=200",
+        )
         try:
             yield f"host={folder} user=course dbname=postgres"
         finally:
@@ -94,34 +106,103 @@ async def llm(model: Model) -> AsyncIterator[ChatOpenAI]:
         )
 
 
+def cells(lesson: str) -> list[Any]:
+    return cells_of(ROOT / f"source/lessons/{lesson}.py", "notebooks")
+
+
+def function(lesson: str, name: str, names: dict[str, Any]) -> None:
+    """Define a function of a lesson among the names."""
+    for cell in cells(lesson):
+        if cell.cell_type == "code" and f"def {name}(" in cell.source:
+            for node in ast.parse(cell.source).body:
+                if getattr(node, "name", None) == name:
+                    exec(ast.unparse(node), names)
+
+
 def lesson(url: str, llm: ChatOpenAI) -> dict[str, Any]:
-    """What the lesson defines, its lines for PostgreSQL included."""
-    fences = [f for cell in CELLS for f in FENCE.findall(cell.source)]
-    (fence,) = [f for f in fences if "AsyncPostgresSaver" in f]
+    """A worker's names: those of the lessons, and those for PostgreSQL."""
+    (fence,) = [
+        fence
+        for cell in cells("15_shared_memory")
+        for fence in FENCE.findall(cell.source)
+        if "AsyncPostgresSaver" in fence
+    ]
     names = {
         "URL": url,
         "aclosing": aclosing,
+        "asyncio": asyncio,
         "asynccontextmanager": asynccontextmanager,
         "create_agent": create_agent,
         "llm": llm,
-        "nullcontext": nullcontext,
+        "turns": WeakValueDictionary(),
     }
-    for part in "async def say", "app = FastAPI":
-        (cell,) = [c.source for c in CELLS if part in c.source]
-        exec(cell, names)
+    for name in "on", "say":
+        function("14_async_memory", name, names)
+    function("15_shared_memory", "turn_of", names)
     exec(fence, names)
     return names
 
 
-def worker(names: dict[str, Any], lock: str = "postgres_lock") -> FastAPI:
-    """The app of the lesson, with its saver and lock for PostgreSQL."""
-    names["file_lock"] = names[lock]
-    names["app"] = FastAPI(lifespan=names["lifespan"])
-    names["app"].post("/threads/{thread}")(names["talk"])
-    return names["app"]
+def worker(names: dict[str, Any]) -> FastAPI:
+    """An app with the lesson's saver and lock."""
+    app = FastAPI(lifespan=names["lifespan"])
+
+    async def answer(thread: str, text: str) -> AsyncIterator[str]:
+        async with names["postgres_lock"](app.state.locks, thread):
+            async for word in names["say"](app.state.chat, thread, text):
+                yield word
+
+    @app.post("/threads/{thread}")
+    async def talk(thread: str, text: str) -> StreamingResponse:
+        return StreamingResponse(answer(thread, text))
+
+    return app
 
 
-async def test_the_app_remembers_after_a_restart(url, llm):
+@pytest.fixture
+async def names(url: str, llm: ChatOpenAI) -> dict[str, Any]:
+    """The names of a worker whose tables are there."""
+    names = lesson(url, llm)
+    await names["migrate"]()
+    return names
+
+
+@asynccontextmanager
+async def two_workers(
+    url: str, llm: ChatOpenAI
+) -> AsyncIterator[list[tuple[dict[str, Any], Any]]]:
+    """Names and the state of the app, for each of two workers."""
+    async with AsyncExitStack() as stack:
+        workers = []
+        for _ in range(2):
+            names, app = lesson(url, llm), FastAPI()
+            await stack.enter_async_context(names["lifespan"](app))
+            workers.append((names, app.state))
+        yield workers
+
+
+def held(
+    worker: tuple[dict[str, Any], Any], thread: str
+) -> AbstractAsyncContextManager[None]:
+    names, state = worker
+    return names["postgres_lock"](state.locks, thread)
+
+
+@asynccontextmanager
+async def admin(url: str) -> AsyncIterator[psycopg.AsyncConnection]:
+    async with await psycopg.AsyncConnection.connect(
+        url, autocommit=True
+    ) as connection:
+        yield connection
+
+
+async def one(connection: psycopg.AsyncConnection, query: str) -> Any:
+    cursor = await connection.execute(query)
+    row = await cursor.fetchone()
+    return row[0]
+
+
+async def test_the_app_remembers_after_a_restart(names, url, llm):
     thread = uuid4().hex
     said = []
     for text in "My name is Eve", "What is my name?":
@@ -132,56 +213,169 @@ async def test_the_app_remembers_after_a_restart(url, llm):
     assert said == ["Nice to meet you, Eve.", "Your name is Eve."]
 
 
-@pytest.mark.parametrize("lock", ["postgres_lock", "nullcontext"])
-async def test_two_workers_keep_all_messages_of_a_thread(url, llm, lock):
+async def test_two_workers_keep_all_messages_of_a_thread(
+    names, url, model, llm
+):
     """More turns wait than a pool has connections, and the one whose turn
     it is still gets one."""
     thread = uuid4().hex
-    names = lesson(url, llm)
+    app = worker(names)
     async with (
-        serve(worker(names, lock)) as one,
-        serve(worker(lesson(url, llm), lock)) as two,
+        serve(app) as first,
+        serve(worker(lesson(url, llm))) as second,
         httpx2.AsyncClient(timeout=30) as client,
     ):
-        await asyncio.gather(
-            *(
-                client.post(
-                    f"{site}/threads/{thread}", params={"text": f"Table {n}"}
-                )
-                for n, site in enumerate([one, two] * (MANY // 2))
-            )
-        )
-        kept = await names["app"].state.chat.aget_state(on(thread))
-    count = len(kept.values["messages"])
-    assert (count == 2 * MANY) == (lock == "postgres_lock")
+        posts = []
+        for number in range(MANY):
+            site = (first, second)[number % 2]
+            path = f"{site}/threads/{thread}"
+            posts.append(client.post(path, params={"text": f"Table {number}"}))
+        with model.meter() as meter:
+            await asyncio.gather(*posts)
+        kept = await app.state.chat.aget_state(on(thread))
+    assert len(kept.values["messages"]) == 2 * MANY
+    assert meter.peak_in_flight == 1
 
 
-async def test_the_lock_is_freed_by_an_error_and_by_a_cancel(url, llm):
-    lock, order = lesson(url, llm)["postgres_lock"], []
+async def test_the_lock_is_freed_by_an_error_and_by_a_cancel(names, url, llm):
+    order = []
 
-    async def turn(name: str) -> None:
-        async with lock("1"):
+    async def turn(worker: Any, name: str) -> None:
+        async with held(worker, "1"):
             order.append(name)
             await asyncio.sleep(0.3)
             if name == "fails":
                 raise ZeroDivisionError
 
-    first = asyncio.create_task(turn("fails"))
-    await asyncio.sleep(0.1)
-    waiting = asyncio.create_task(turn("is cancelled"))
-    await asyncio.sleep(0.1)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    assert not first.done()
-    with pytest.raises(ZeroDivisionError):
-        await first
-    await turn("goes on")
-    assert order == ["fails", "goes on"]
+    async with two_workers(url, llm) as (one_worker, other):
+        first = asyncio.create_task(turn(one_worker, "fails"))
+        await asyncio.sleep(0.1)
+        waiting = []
+        for worker_ in one_worker, other:
+            task = asyncio.create_task(turn(worker_, "is cancelled"))
+            waiting.append(task)
+        await asyncio.sleep(0.1)
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        assert all(task.cancelled() for task in waiting)
+        with pytest.raises(ZeroDivisionError):
+            await first
+        running = asyncio.create_task(turn(one_worker, "is stopped"))
+        await asyncio.sleep(0.1)
+        running.cancel()
+        await asyncio.wait([running])
+        await asyncio.wait_for(turn(other, "goes on"), 20)
+    assert order == ["fails", "is stopped", "goes on"]
 
 
-async def test_a_pool_survives_what_ends_one_connection(url, llm):
-    names = lesson(url, llm)
+@pytest.mark.parametrize("after", range(6))
+async def test_a_try_that_is_cancelled_leaves_no_lock(names, url, llm, after):
+    """After any number of turns of the loop."""
+    async with two_workers(url, llm) as (mine, other):
+
+        async def hold() -> None:
+            async with held(mine, "x"):
+                await asyncio.sleep(60)
+
+        task = asyncio.create_task(hold())
+        for _ in range(after * 3):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        async with asyncio.timeout(20), held(other, "x"):
+            pass
+
+
+async def test_a_worker_that_dies_gives_its_locks_back(names, url, llm):
+    async with two_workers(url, llm) as (mine, other), admin(url) as server:
+        async with held(other, "other thread"):
+            pass
+        holding = held(mine, "1")
+        await holding.__aenter__()
+        pid = mine[1].locks.info.backend_pid
+        await one(server, f"SELECT pg_terminate_backend({pid})")
+        async with asyncio.timeout(20), held(other, "1"):
+            pass
+
+
+async def test_who_waits_takes_no_connection(names, url, llm):
+    """60 messages wait, and the server allows 30 connections."""
+    count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'course'"
+    async with two_workers(url, llm) as (mine, other), admin(url) as server:
+
+        async def turn(thread: str) -> None:
+            async with held(mine, thread):
+                pass
+
+        async with AsyncExitStack() as stack:
+            for number in range(60):
+                lock = held(other, f"thread {number}")
+                await stack.enter_async_context(lock)
+            before = await one(server, count)
+            waiting = [
+                asyncio.create_task(turn(f"thread {number}"))
+                for number in range(60)
+            ]
+            await asyncio.wait(waiting, timeout=0.5)
+            assert not any(task.done() for task in waiting)
+            assert await one(server, count) <= before
+        await asyncio.gather(*waiting)
+
+
+async def test_the_lock_holds_no_transaction_open(names, url, llm):
+    """The server ends one that is idle for 200 ms."""
+    async with two_workers(url, llm) as (mine, other), admin(url) as server:
+        async with held(mine, "1"):
+            await asyncio.sleep(0.5)
+            late = asyncio.create_task(held(other, "1").__aenter__())
+            await asyncio.wait([late], timeout=0.5)
+            assert not late.done()
+            state = await one(
+                server,
+                "SELECT state FROM pg_stat_activity WHERE pid = "
+                f"{mine[1].locks.info.backend_pid}",
+            )
+            assert state == "idle"
+        await asyncio.wait_for(late, 20)
+
+
+async def test_a_saver_uses_one_connection_at_a_time(names, url):
+    taken = peak = 0
+    async with AsyncConnectionPool(url, kwargs=names["OPTIONS"]) as pool:
+        connection = pool.connection
+
+        @asynccontextmanager
+        async def counted() -> AsyncIterator[psycopg.AsyncConnection]:
+            nonlocal taken, peak
+            async with connection() as given:
+                taken += 1
+                peak = max(peak, taken)
+                yield given
+                taken -= 1
+
+        pool.connection = counted
+        saver = AsyncPostgresSaver(pool)
+        reads = [saver.aget_tuple(on(str(number))) for number in range(50)]
+        await asyncio.gather(*reads)
+    assert peak == 1
+
+
+async def test_pruning_keeps_the_newest(names, url, llm):
+    app = FastAPI()
+    async with names["lifespan"](app):
+        saver, thread = app.state.chat.checkpointer, uuid4().hex
+        for text in "My name is Ada", "Hello":
+            async for _ in names["say"](app.state.chat, thread, text):
+                pass
+        await saver.aprune([thread])
+        left = [found async for found in saver.alist(on(thread))]
+        said = names["say"](app.state.chat, thread, "What is my name?")
+        assert "".join([word async for word in said]) == "Your name is Ada."
+    assert len(left) == 1
+
+
+async def test_a_pool_survives_what_ends_one_connection(names, url, llm):
     app = FastAPI()
     async with (
         names["lifespan"](app),
@@ -225,8 +419,9 @@ async def one_connection(
 async def pool(
     url: str, llm: ChatOpenAI
 ) -> AsyncIterator[BaseCheckpointSaver]:
-    app = FastAPI()
-    async with lesson(url, llm)["lifespan"](app):
+    app, names = FastAPI(), lesson(url, llm)
+    await names["migrate"]()
+    async with names["lifespan"](app):
         yield app.state.chat.checkpointer
 
 

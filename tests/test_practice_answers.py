@@ -414,6 +414,8 @@ def test_results_are_read_out(result, text):
         'it\'s {"a": "b c"}',
         "你好 😀!?",
         "\x00",
+        "a  b, " * 40_000,
+        "no-gap" * 20_000,
     ],
 )
 def test_tokens_joined_are_the_text(text):

@@ -399,7 +399,7 @@ def test_no_token_is_early_and_both_ways_take_as_long(model):
         ("POST", "/v1/chat/completions", b"[1]", 400, None),
         ("POST", "/v1/chat/completions", b"\xff\xfe", 400, None),
         ("POST", "/v1/chat/completions", b"[" * 100_000, 400, None),
-        ("POST", "/v1/chat/completions", b"", 400, "model"),
+        ("POST", "/v1/responses", b"", 400, "model"),
         ("POST", "/v1/chat/completions", {"model": "m"}, 400, "messages"),
         ("POST", "/v1/chat/completions", chat(7), 400, "messages[0].content"),
         ("POST", "/v1/chat/completions", chat("", tools=[{}]), 400, None),
@@ -437,7 +437,10 @@ def test_errors_have_openais_form(model, method, path, body, status, param):
         (["hi"], "messages[0]"),
         ([{"content": "hi"}], "messages[0].role"),
         ([{"role": "waiter", "content": "hi"}], "waiter"),
-        ([{"role": "tool", "content": "7", "tool_call_id": "x"}], "'x'"),
+        (
+            [{"role": "tool", "content": "7", "tool_call_id": "x"}],
+            "preceeding",
+        ),
     ],
 )
 def test_bad_messages(model, messages, named):

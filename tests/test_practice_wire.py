@@ -360,10 +360,51 @@ def test_response_in_json(model):
     assert json.loads(answer.output_text)["mark"] == 3
 
 
-def test_previous_responses_are_not_kept(model):
-    body = {"model": "gpt-4o", "input": "hi", "previous_response_id": "r"}
-    answer = send(model, "POST", "/v1/responses", body)
-    assert answer.json["error"]["param"] == "previous_response_id"
+def test_a_response_goes_on_from_an_earlier_one(model):
+    first = response(model, input="My name is Ada.")
+    options = {"input": "What is my name?", "previous_response_id": first.id}
+    second = response(model, **options)
+    assert second.output_text == "Your name is Ada."
+    assert second.previous_response_id == first.id
+    third = response(model, **options | {"previous_response_id": second.id})
+    assert third.output_text == "Your name is Ada."
+
+
+def test_calls_are_answered_by_reference(model):
+    first = response(model, input=CITIES, tools=FLAT_TOOLS)
+    results = [
+        {
+            "type": "function_call_output",
+            "call_id": call.call_id,
+            "output": "Rain.",
+        }
+        for call in first.output
+    ]
+    gone_on = response(
+        model,
+        input=results,
+        tools=FLAT_TOOLS,
+        previous_response_id=first.id,
+    )
+    said = [{"role": "user", "content": CITIES}]
+    named = [{"type": "item_reference", "id": c.id} for c in first.output]
+    by_item = response(model, input=said + named + results, tools=FLAT_TOOLS)
+    assert gone_on.output_text == by_item.output_text
+    assert "Rain" in gone_on.output_text
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_response_is_kept_for_its_session_only(model, kept):
+    first = response(model, input="hi", store=kept)
+    other = fast_model() if kept else model
+    body = {
+        "model": "gpt-4o",
+        "input": "hi",
+        "previous_response_id": first.id,
+    }
+    answer = send(other, "POST", "/v1/responses", body)
+    assert answer.status == 400
+    assert answer.json["error"]["code"] == "previous_response_not_found"
 
 
 # Embeddings and models

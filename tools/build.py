@@ -657,6 +657,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in list(os.environ):
         if name.startswith(("WORKSHOP_", "LANGSMITH_", "LANGCHAIN_")):
             del os.environ[name]
+    os.environ["WORKSHOP_PROGRESS"] = ""  # a build passes no task
     lessons = [t for t in targets if t.path.stem != INDEX]
     with zygote():
         good = asyncio.run(build_all(lessons, args.force, args.fresh))

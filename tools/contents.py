@@ -51,7 +51,10 @@ def table(root: Path, there: str = "") -> str:
 
 def facts(path: Path) -> tuple[str, int]:
     """Return the title of a notebook, and the minutes that it says."""
-    cells = nbformat.read(path, as_version=4).cells
+    try:
+        cells = nbformat.read(path, as_version=4).cells
+    except ValueError:  # unreadable: the build is about to mend it
+        return path.stem, 0
     title = cells[0].source.partition("\n")[0].removeprefix("# ")
     for cell in cells[:4]:
         said = MINUTES.search(cell.source)

@@ -54,4 +54,4 @@ def code_seconds(text: str) -> float:
 
 def pictures(cell: NotebookNode) -> int:
     data = [output.get("data", {}) for output in cell.get("outputs", [])]
-    return sum(any(k.startswith("image/") for k in kinds) for kinds in data)
+    return sum("<img " in kinds.get("text/html", "") for kinds in data)

@@ -54,7 +54,8 @@ async def crowd(
 ) -> Crowd:
     """Let so many users ask at once, in a thread with a loop of their own.
 
-    On the server's loop they would be held up together with it.
+    On the server's loop they would be held up together with it. Each says
+    who it is, so that a timeline can tell them apart.
     """
     async with serve(_app(endpoint)) as url:
         users = _users(url, number, message, model)
@@ -88,8 +89,8 @@ async def idle(meter: Meter | ClientMeter) -> None:
 async def _users(url: str, number: int, message: str, model: Model) -> Crowd:
     meter, pings = model.meter(), 0
     async with _client(url) as client:
-        posts = [client.post(**_chat(message)) for _ in range(number)]
-        answers = asyncio.gather(*posts)
+        asks = [f"{message} from user {n + 1}" for n in range(number)]
+        answers = asyncio.gather(*(client.post(**_chat(a)) for a in asks))
         while not answers.done():
             before = meter.read().requests
             await client.get("/ping")  # 404 is an answer as well

@@ -27,6 +27,8 @@ import urllib.request
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from workshop.tracebacks import shorten_tracebacks
+
 OPENAI = "https://api.openai.com/v1"
 LOOPBACK = "127.0.0.1"
 # These would override the address, or add an account to a request.
@@ -317,7 +319,8 @@ def connect() -> Model:
 
     A second call changes nothing, but brings a practice model back that
     has stopped. Without ``WORKSHOP_MODEL=openai`` no request leaves this
-    machine, also when an ``OPENAI_API_KEY`` is set.
+    machine, also when an ``OPENAI_API_KEY`` is set. In a notebook it also
+    shortens tracebacks.
 
     Raises WorkshopError with one line on what to do: no key, nobody
     answers at that address, an unknown ``WORKSHOP_MODEL``.
@@ -337,6 +340,7 @@ def connect() -> Model:
             "address of a shared practice model (http://host:port)."
         )
     _wake_loop_on_interrupt()
+    shorten_tracebacks()
     return _connected
 
 

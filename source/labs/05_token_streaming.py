@@ -1,84 +1,77 @@
 # %% [markdown]
-# # Lab 05: show tokens, and stop them
+# # Lab 05: show the right words, and know their end
 #
 # lesson: [05 · Token streaming](../notebooks/05_token_streaming.ipynb) ·
 # [exercise](../exercises/05_token_streaming.ipynb) ·
 # [solution](../solutions/05_token_streaming.ipynb)
 
 # %% [markdown]
-# Four tasks, about 35 minutes. You will
+# Three tasks, about {minutes} minutes. You will
 #
-# - show only the words that users should see;
-# - end a stream in time, and keep what has come;
+# - show only the words of one agent of two;
 # - read tool calls before the model has finished;
-# - build a Stop that leaves nothing running.
-#
-# Write your code where the `...` is, and run that cell and the check below
-# it. Each task has two hints.
+# - tell a whole answer from a part.
 
-# %%
-import asyncio
-
+# %% tags=["folded"]
+from workshop.checks import check
 from workshop.model import connect
 
 model = connect()
+import openai
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 
-from workshop.checks import check
-
 llm = ChatOpenAI(model=model.name, stream_usage=True)
 
-# %% [markdown]
-# ## Task 1: only the final answer
-#
-# Two agents serve a guest, each with a tool. The cook is a node. The waiter
-# is called inside a node, and has the last word.
 
-
-# %%
 def price(dish: str) -> dict:
     """Look up the price of a dish."""
     return {"dish": dish, "euros": 9}
 
 
-def team(llm):
-    cook = create_agent(llm, [price], name="cook")
-    waiter = create_agent(llm, [price], name="waiter")
-
-    async def serve(state):
-        offer = {"messages": [("user", "What is the price of the cake?")]}
-        return await waiter.ainvoke(offer)
-
-    graph = StateGraph(MessagesState).add_node(cook).add_node(serve)
-    return graph.add_edge(START, "cook").add_edge("cook", "serve").compile()
-
-
 # %% [markdown]
-# This is what the graph says, without a filter. The guest should read only
-# the last line.
-
-# %%
-soup = {"messages": [("user", "What is the price of the soup?")]}
-async for message, _ in team(llm).astream(soup, stream_mode="messages"):
-    print(message.type, "|", message.text)
-
-# %% [markdown]
-# **Write** `answer_tokens(graph, question)`, an async generator. It yields
-# the tokens of the agent `waiter` that have text, as they come. The metadata
-# names the agent: `about["lc_agent_name"]`.
+# ## Task 1: only the waiter
 #
-# **Expected:** the answer in 12 pieces, no word of the cook, no tool output.
+# Two agents serve a guest, each with a tool. The cook is a node. The waiter
+# is called inside a node, and has the last word.
+
+# %% tags=["folded"]
+cook = create_agent(llm, tools=[price], name="cook")
+waiter = create_agent(llm, tools=[price], name="waiter")
+
+
+async def serve(state):
+    offer = {"messages": [("user", "What is the price of the cake?")]}
+    return await waiter.ainvoke(offer)
+
+
+builder = StateGraph(MessagesState)
+builder.add_node("cook", cook)
+builder.add_node("serve", serve)
+builder.add_edge(START, "cook")
+builder.add_edge("cook", "serve")
+team = builder.compile()
+
+# %% [markdown]
+# **Write** the rest of `answer_tokens(graph, question)`. It yields the tokens
+# of the agent `waiter` that have text, unchanged, as they come. The metadata
+# names the agent: `about["lc_agent_name"]`, where there is one.
+#
+# **Expected:** the waiter's answer in pieces, no word of the cook, no tool
+# output.
 
 
 # %%
 async def answer_tokens(graph, question):
-    # TODO (about 5 lines)
-    # solution
     ask = {"messages": [("user", question)]}
-    stream = graph.astream(ask, stream_mode="messages", subgraphs=True)
-    async for _, (message, about) in stream:
+    stream = graph.astream(
+        ask, stream_mode="messages", subgraphs=True, version="v2"
+    )
+    async for part in stream:
+        message, about = part["data"]
+        # TODO (about 3 lines)
+        # solution
         by_waiter = about.get("lc_agent_name") == "waiter"
         if by_waiter and message.type == "AIMessageChunk" and message.text:
             yield message.text
@@ -90,128 +83,29 @@ await check("05.1", answer_tokens)
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
 #
-# Tokens of an agent inside a graph need one more argument of `astream`. It
-# changes the shape of what you get. Print a few parts first.
+# Print type, node and agent of what comes from `team`. The node does not
+# help: both agents call it `model`.
 #
 # </details>
 #
 # <details><summary>Hint 2: nearly the answer</summary>
 #
-# `async for _, (message, about) in graph.astream(..., subgraphs=True)`. Three
-# conditions: the agent's name (use `.get`), the type `AIMessageChunk`, and
-# some text.
+# Three conditions: the agent's name (use `.get`), the type `AIMessageChunk`,
+# and some text.
 #
 # </details>
 
 # %% [markdown] tags=["solution"]
 # **Why.** Each condition drops something that guests should not see. The name
 # drops the cook. The type drops what the waiter's tool returned. The text
-# drops chunks that carry a role, a tool call or the usage.
-#
-# The node does not help: in both agents it is called `model`. A tag on the
-# waiter's model would do as well as the name.
+# drops chunks that carry a role, a tool call or the usage. A line break has
+# text; `strip()` would glue paragraphs together.
 
 # %% [markdown]
-# ## Task 2: a limit that keeps the answer
-#
-# A guest waits two seconds and no longer. What has come by then is better
-# than nothing. This first version loses it.
-
-# %%
-agent = create_agent(llm, tools=[])
-
-
-async def all_or_nothing(graph, question, seconds):
-    ask = {"messages": [("user", question)]}
-    try:
-        state = await asyncio.wait_for(graph.ainvoke(ask), seconds)
-        return state["messages"][-1].text
-    except TimeoutError:
-        return ""
-
-
-# %%
-print(repr(await all_or_nothing(agent, "What is LangGraph?", 0.5)))
-
-# %% [markdown]
-# **Write** `answer_within(graph, question, seconds)`. It returns the text that
-# came within that time, and ends the model's call. Nobody else's cancel may
-# get lost in it.
-#
-# **Expected:** of an answer that stalls after 3 tokens, 3 tokens.
-
-
-# %%
-async def answer_within(graph, question, seconds):
-    # TODO (about 8 lines)
-    # solution
-    ask, text = {"messages": [("user", question)]}, ""
-    try:
-        async with asyncio.timeout(seconds):
-            stream = graph.astream(ask, stream_mode="messages")
-            async for message, _ in stream:
-                text += message.text
-    except TimeoutError:
-        pass
-    return text
-
-
-# %%
-await check("05.2", answer_within)
-
-# %% [markdown]
-# <details><summary>Hint 1: where to look</summary>
-#
-# `asyncio.timeout` cancels whatever its block waits for. Where does the text
-# have to live, so that it survives? And where does the `TimeoutError` appear:
-# inside the block, or where the block ends?
-#
-# </details>
-#
-# <details><summary>Hint 2: nearly the answer</summary>
-#
-# From outside to inside: `text = ""`, then `try:`, then `async with
-# asyncio.timeout(seconds):`, then the `async for` that adds to `text`. After
-# `except TimeoutError: pass`, return the text.
-#
-# </details>
-
-# %% [markdown] tags=["solution"]
-# **Why.** The text lives outside of what is cancelled. The cancel reaches the
-# `await` in the graph, so it ends a model that stalls, where a look at the
-# clock after each token would never happen.
-#
-# `timeout` turns its own cancel into a `TimeoutError` where the block ends.
-# So `except` stands around it, and catches nothing else. `except
-# CancelledError` would also swallow the Stop of a user.
-
-# %% [markdown]
-# One thing no limit can end: a `def` node. Its thread cannot be cancelled.
-
-
-# %%
-def in_a_thread(state):
-    return {"messages": llm.invoke(state["messages"])}
-
-
-graph = StateGraph(MessagesState).add_node("reply", in_a_thread)
-graph = graph.add_edge(START, "reply").compile()
-
-# %% [markdown]
-# The call below is left after 0.5 s. The model writes to the end.
-
-# %%
-with model.meter() as meter:
-    await all_or_nothing(graph, "What is LangGraph?", 0.5)
-    while meter.read().in_flight:
-        await asyncio.sleep(0.05)
-print(meter)
-
-# %% [markdown]
-# ## Task 3: tool calls, as soon as they are there
+# ## Task 2: tool calls, as soon as they are there
 #
 # A model calls three tools at once. Users would like to read "looking up the
-# soup" while it still writes the other calls. Here are the pieces.
+# soup" while it still writes the other calls. These are the pieces:
 
 # %%
 orders = "What is the price of the soup, the price of the cake and of the tea?"
@@ -220,42 +114,46 @@ async for chunk in llm.bind_tools([price]).astream(orders):
         print(piece["index"], piece["name"] or "", piece["args"], end="|")
 
 # %% [markdown]
-# **Write** `complete_calls(chunks)`, an async generator. `chunks` is what
-# `llm.astream` gives. Yield `(name, args)` of each call once, as soon as it is
-# complete: when the next one begins, or at the end.
+# **Write** the rest of `complete_calls(chunks)`. `chunks` is what
+# `llm.astream` gives. It yields `(name, args)` of each call once, `args` as a
+# dict, as soon as the call is complete: when the next one begins. The last one
+# is complete at the end of the stream (this is there).
 #
 # **Expected:** the first call comes before the model has finished.
 
 
 # %%
 async def complete_calls(chunks):
-    # TODO (about 8 lines)
-    # solution
-    whole, done = None, 0
+    whole = None
+    done = 0
     async for chunk in chunks:
         whole = chunk if whole is None else whole + chunk
-        last = chunk.chunk_position == "last"
-        for call in whole.tool_calls[done : None if last else -1]:
+        # TODO (about 4 lines)
+        # solution
+        while len(whole.tool_calls) > done + 1:
+            call = whole.tool_calls[done]
             done += 1
+            yield call["name"], call["args"]
+    if whole is not None:
+        for call in whole.tool_calls[done:]:
             yield call["name"], call["args"]
 
 
 # %%
-await check("05.3", complete_calls)
+await check("05.2", complete_calls)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
 #
-# Add the chunks with `+`. The sum has `tool_calls`, with arguments as a
-# `dict`. The last of them is still growing. The others are complete.
+# `whole` is the sum so far. Its `tool_calls` have arguments as a `dict`. The
+# last of them is still growing. The others are complete.
 #
 # </details>
 #
 # <details><summary>Hint 2: nearly the answer</summary>
 #
-# Count how many calls you have yielded. After each chunk, yield the calls of
-# the sum from that number on, but not the last. It is complete when
-# `chunk.chunk_position == "last"`, or after the loop.
+# `done` counts the calls that you have yielded. As long as there are more than
+# `done + 1` calls, number `done` is complete.
 #
 # </details>
 
@@ -263,82 +161,74 @@ await check("05.3", complete_calls)
 # **Why.** A sum knows which piece belongs to which call: they carry an
 # `index`. The name and the id come only once. `tool_calls` of the sum parses
 # also what is incomplete, so an argument may be half there. That is why the
-# last call has to wait.
+# last call has to wait. A `}` at the end proves nothing: arguments can be
+# nested.
 
 # %% [markdown]
-# ## Task 4: take it to work
+# ## Task 3: take it to work, a whole answer or a part
 #
-# Every chat has a Stop. Yours must hold when the model stalls, before the
-# first token, twice, and after the end.
-
-# %% [markdown]
-# **Write** `start(graph, question, show)`, a plain `def`. It streams in a task
-# and returns at once. It calls `show(text)` with all text so far, and returns
-# an `async def stop()`. After `await stop()` nothing runs.
+# A graph has several models: one answers, others write a title or a summary,
+# before it or after it.
 #
-# **Expected:** two stops, two calls cut off at the model.
+# **Write** the rest of `answer_of(graph, question, node)`. It returns a pair:
+# the text that the model in this node wrote, and whether it is whole. It is
+# whole only if the model came to its own end and has said something. The
+# errors of `openai` do not come out. All others do.
+#
+# **Expected:** `False` for an answer that was cut, filtered, refused, or just
+# ended; what other nodes say changes nothing.
 
 
 # %%
-def start(graph, question, show):
-    # TODO (about 12 lines)
-    # solution
-    async def run():
-        ask, text = {"messages": [("user", question)]}, ""
-        stream = graph.astream(ask, stream_mode="messages")
-        async for message, _ in stream:
-            text += message.text
-            show(text)
-
-    async def stop():
-        task.cancel()
-        await asyncio.wait([task])
-
-    task = asyncio.create_task(run())
-    return stop
+async def answer_of(graph, question, node):
+    ask = {"messages": [("user", question)]}
+    text = ""
+    reason = None
+    try:
+        async for part in graph.astream(
+            ask, stream_mode="messages", version="v2"
+        ):
+            message, about = part["data"]
+            # TODO (about 3 lines)
+            # solution
+            if about["langgraph_node"] == node:
+                text += message.text
+                reason = message.response_metadata.get("finish_reason", reason)
+    except openai.APIError:
+        return text, False
+    return text, reason == "stop" and text != ""
 
 
 # %%
-await check("05.4", start)
+await check("05.3", answer_of)
 
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
 #
-# A flag is read only when a token comes. A task has a method that works at
-# any time. It only asks: the task ends a little later.
+# `reason` has to become the `finish_reason` of the right node's model. Which
+# chunks have one?
 #
 # </details>
 #
 # <details><summary>Hint 2: nearly the answer</summary>
 #
-# An inner `async def run()` streams. `task = asyncio.create_task(run())`. In
-# `stop`, cancel the task, then wait for its end. `await task` raises what
-# ended it; `await asyncio.wait([task])` does not.
+# Compare `about["langgraph_node"]` with `node`. Only one chunk has the key
+# `"finish_reason"` in its `response_metadata`, so give `get` the reason that
+# you have as its second argument.
 #
 # </details>
 
 # %% [markdown] tags=["solution"]
-# **Why.** `cancel` reaches the task wherever it waits: for the first token,
-# for a stalled one, in a subgraph. On a finished task it does nothing. When
-# `wait` returns, LangGraph has cleaned up and the connection is closed. On
-# Python 3.11 give `ChatOpenAI` a `stream_chunk_timeout=None`, as lesson 05
-# explains, or a cancel can get lost.
-#
-# In a web server `stop` belongs to the handler that the Stop button calls,
-# or to the end of the connection. In a notebook it is a button:
-#
-# ```python
-# stop = start(agent, "What is LangGraph?", print)
-# button.on_click(lambda _: loop.call_soon_threadsafe(
-#     lambda: loop.create_task(stop())))
-# ```
+# **Why.** Most chunks have no reason, and the last ones carry the usage.
+# Whoever looks at the last chunk alone finds none. Of a refusal nothing is
+# left, so an empty text is no answer. `except Exception` would hide the bugs
+# of your nodes.
 
 # %% [markdown]
 # ## Keep
 #
-# - Filter by agent, type and text; look into subgraphs.
-# - Keep the text outside of what you cancel.
+# - Filter by agent, type and text.
 # - A sum of chunks knows its calls; all but the last are complete.
-# - Stop is `cancel`, and then wait.
+# - Keep the reason with the text.
 #
-# **Next:** [07 · FastAPI streaming](../notebooks/07_fastapi_streaming.ipynb)
+# **Next:** [06 · Stop, limit, retry](../notebooks/06_stop_limit_retry.ipynb)

@@ -4,10 +4,10 @@
 # next: [01 · Sync and async compared](01_sync_vs_async.ipynb)
 
 # %% [markdown]
-# In five minutes you will be able to:
+# In {minutes} minutes you will be able to:
 #
 # - run the cells of this course and know what they talk to;
-# - stream an answer, token by token;
+# - stream an answer, token by token, from a model and from a graph;
 # - get out when an answer hangs.
 #
 # You need some Python. You need no account, no key and no network.
@@ -18,9 +18,13 @@
 # Run a cell with **Shift+Enter**, from top to bottom. `await` works directly
 # in a cell.
 #
+# Every notebook is stored with its outputs, so you can read it without
+# running it. To work with it, first choose **Edit → Clear Outputs of All
+# Cells**.
+#
 # Most lessons ask you to **predict** before you run. Do it: a wrong guess is
-# what you remember. Outputs are stored, so you can also read a lesson
-# without running it.
+# what you remember. In JupyterLab the stored output below a prediction is
+# collapsed; it opens when you click on the three dots.
 #
 # A check prints one line. ⬜ means not started, ❌ names the mistake, and
 # ✅ says what was proven.
@@ -35,16 +39,26 @@ from langchain_openai import ChatOpenAI
 # %% [markdown]
 # ## What you talk to
 #
-# That cell started the **practice model**: a small server on this machine
+# `connect()` started the **practice model**: a small server on this machine
 # that speaks OpenAI's protocol. It runs in a process of its own.
 #
-# Everything on your side is real. `ChatOpenAI` is the client that you would
-# use in production. It sends real HTTP requests and reads a real stream.
+# `connect()` also set the two environment variables from which `ChatOpenAI`
+# takes its address and its key: `OPENAI_BASE_URL` and `OPENAI_API_KEY`. The
+# key is made up. So the client needs only the model's name.
+#
+# `stream_usage=True` asks the server to say, at the end of a stream, how many
+# tokens it used.
 
 # %%
 llm = ChatOpenAI(model=model.name, stream_usage=True)
 
+print("requests go to", llm.root_client.base_url.host)
+
 # %% [markdown]
+# That address is your own machine. All else is real: `ChatOpenAI` is the
+# client that you would use in production. It sends HTTP requests and reads a
+# stream.
+#
 # ## Your first stream
 #
 # **Predict.** The next cell asks one question and prints a `|` after every
@@ -66,8 +80,13 @@ async for chunk in llm.astream("What is LangGraph?"):
 # The loop is `async for`: while your cell waits for the next piece, Python
 # can do other work. That is what this course is about.
 #
-# Two bars with nothing between them are pieces without text. A stream also
-# carries its role, its end and what it used.
+# Two bars with nothing between them are pieces without text. One of them
+# carries what `stream_usage` asked for. Stream again and keep only that one.
+
+# %%
+async for chunk in llm.astream("What is LangGraph?"):
+    if chunk.usage_metadata:
+        print(chunk.usage_metadata["output_tokens"], "tokens in the answer")
 
 # %% [markdown]
 # ## Evidence
@@ -77,9 +96,9 @@ async for chunk in llm.astream("What is LangGraph?"):
 
 # %%
 with model.meter() as meter:
-    answer = await llm.ainvoke("What is LangGraph?")
+    message = await llm.ainvoke("What is LangGraph?")
 
-print(answer.text)
+print(message.text)
 print(meter)
 
 # %% [markdown]
@@ -90,24 +109,36 @@ print(meter)
 # %% [markdown]
 # ## The same model in a graph
 #
-# A LangGraph graph has a state and nodes. This one has a single node that
-# calls the model. `stream_mode="messages"` gives you the tokens of every
-# model call in the graph.
+# A LangGraph graph has a **state** and **nodes**. A node is a function that
+# gets the state and returns a change to it.
+#
+# `MessagesState` is a state with one key, `messages`: a list. What a node
+# returns under that key is added to the list. So `reply` returns one message,
+# and the state keeps the question as well.
+#
+# A **builder** collects nodes and edges. `compile()` makes the graph that you
+# can run. A node is named like its function. `START` says which node is the
+# first; after a node without a way on, the run ends.
 
 # %%
 from langgraph.graph import START, MessagesState, StateGraph
 
 
-async def answer(state: MessagesState):
-    return {"messages": [await llm.ainvoke(state["messages"])]}
+async def reply(state: MessagesState):
+    message = await llm.ainvoke(state["messages"])
+    return {"messages": [message]}
 
 
-graph = StateGraph(MessagesState).add_node(answer)
-graph = graph.add_edge(START, "answer").compile()
+builder = StateGraph(MessagesState)
+builder.add_node(reply)
+builder.add_edge(START, "reply")
+graph = builder.compile()
 
 # %% [markdown]
 # The node calls `ainvoke` and does not stream. You stream the graph, and the
-# tokens come out all the same. Each item is a pair: a chunk and its metadata.
+# tokens come out all the same: `stream_mode="messages"` gives you the pieces
+# of every model call in the graph. Each item is a pair, a chunk and its
+# metadata. You need only the chunk here, so the other one is called `_`.
 
 # %%
 question = {"messages": [("user", "Why does streaming matter?")]}
@@ -123,8 +154,7 @@ async for chunk, _ in graph.astream(question, stream_mode="messages"):
 #
 # <details><summary>Answer</summary>
 #
-# Your time limit. A stalled connection looks exactly like a slow one, and
-# `ChatOpenAI` gives up only after two minutes without a piece.
+# Your time limit. A stalled connection looks exactly like a slow one.
 #
 # </details>
 
@@ -140,14 +170,24 @@ except TimeoutError:
     print("... nothing more came, so the time limit ended it.")
 
 # %% [markdown]
-# Without a limit, you are the limit:
+# `ChatOpenAI` has a limit of its own, for the time without a new piece. It is
+# longer than most people wait.
+
+# %%
+print(llm.stream_chunk_timeout, "seconds")
+
+# %% [markdown]
+# Without a limit of yours, you are the limit:
 #
-# - **■** in the toolbar interrupts the cell. It ends in a long traceback with
+# - **■** in the toolbar interrupts the cell. It ends in a traceback with
 #   `CancelledError` or `KeyboardInterrupt`. That is normal. Run it again.
 # - **Kernel → Restart Kernel** clears everything. Run the cells again from
 #   the top.
 # - If a message says that the practice model stopped, run the cell with
 #   `connect()` again.
+#
+# Tracebacks are short here: `connect()` leaves out the frames of libraries.
+# `%xmode Verbose` in a cell brings them back.
 
 # %% [markdown]
 # ## Check yourself
@@ -177,11 +217,11 @@ await check("00.1", pieces)
 # <details><summary>Solution</summary>
 #
 # ```python
-# return [
-#     chunk.text
-#     async for chunk in llm.astream(question)
-#     if chunk.text
-# ]
+# found = []
+# async for chunk in llm.astream(question):
+#     if chunk.text:
+#         found.append(chunk.text)
+# return found
 # ```
 #
 # </details>
@@ -210,6 +250,6 @@ await check("00.1", pieces)
 #
 # - `async for chunk in llm.astream(...)` gives you tokens as they are made.
 # - The meter of the practice model is your evidence.
-# - A stalled stream hangs for two minutes unless you limit it.
+# - A stalled stream hangs for minutes unless you limit it.
 #
 # **Next:** [01 · Sync and async compared](01_sync_vs_async.ipynb)

@@ -2,15 +2,15 @@
 # # Serve eight tables at once: sync and async compared
 #
 # previous: [00 · Start here](00_start_here.ipynb) ·
-# next: [03 · Stream modes](03_astream_modes.ipynb) ·
+# next: [02 · The event loop](02_event_loop.ipynb) ·
 # lab: [01](../exercises/01_sync_vs_async.ipynb)
 
 # %% [markdown]
-# In twenty minutes you will be able to:
+# In {minutes} minutes you will be able to:
 #
 # - call one graph in three ways, each sync and async;
-# - prove that async calls overlap, and say what they do not speed up;
-# - find a call that blocks the event loop, and know where threads appear.
+# - prove that calls overlap, and say what async does not speed up;
+# - tell which nodes let many calls overlap.
 #
 # Builds on [lesson 00](00_start_here.ipynb).
 
@@ -21,7 +21,7 @@ model = connect()
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
-from workshop.observe import Heartbeat, Timeline
+from workshop.observe import Timeline
 
 # %% [markdown]
 # ## The restaurant
@@ -30,8 +30,11 @@ from workshop.observe import Heartbeat, Timeline
 # until the dish is ready. An **async** waiter serves other tables meanwhile.
 #
 # The kitchen is the model. The waiter is the **event loop**: the one thread
-# that runs all your `async` code, a piece at a time. `create_agent` builds a
-# graph, here with one node that calls the model.
+# that runs all your `async` code, a piece at a time.
+#
+# `create_agent` builds and compiles a graph, here with one node that calls
+# the model. The first call in a notebook loads what later calls share. It is
+# made now, so that it does not disturb the comparison.
 
 # %%
 llm = ChatOpenAI(model=model.name, stream_usage=True)
@@ -42,11 +45,16 @@ def order(table: int) -> dict:
     return {"messages": [("user", f"Table {table} orders the soup")]}
 
 
+state = await agent.ainvoke(order(0))
+print(state["messages"][-1].text)
+
 # %% [markdown]
-# ## One table, three pairs of methods
+# ## One table: invoke and ainvoke
 #
-# Every sync method has an async twin with an `a` in front. The first pair
-# returns the final state. A `Timeline` records and draws each model call.
+# Every sync method of a graph has an async twin with an `a` in front.
+# `invoke` and `ainvoke` return the final state.
+#
+# A `Timeline` records each model call of its `with` block and draws it.
 #
 # **Predict.** The same order, both ways. Which one takes less time?
 #
@@ -60,78 +68,121 @@ def order(table: int) -> dict:
 # %%
 with Timeline() as sync_call:
     agent.invoke(order(1))
+
 with Timeline() as async_call:
     await agent.ainvoke(order(1))
+
 Timeline.compare({"invoke": sync_call, "ainvoke": async_call})
 
 # %% [markdown]
 # Both bars are about as long. The red band is the difference: while `invoke`
-# waits, nothing else on this event loop runs.
+# waits, nothing else on this event loop runs. `ainvoke` leaves the loop free
+# for others.
 #
-# The second pair streams pairs of a chunk and its metadata, and `for` becomes
-# `async for`. The third, `batch` and `abatch`, takes a list of inputs.
+# ## stream and astream
 #
-# **Predict.** `abatch` runs its inputs together. And the sync `batch`?
+# `stream` and `astream` give you parts of the answer while it is made. With
+# `stream_mode="messages"` each part is a pair: a chunk of a message and its
+# metadata. `for` becomes `async for`.
+
+# %%
+texts = []
+for chunk, _ in agent.stream(order(1), stream_mode="messages"):
+    texts.append(chunk.text)
+
+async_texts = []
+async for chunk, _ in agent.astream(order(1), stream_mode="messages"):
+    async_texts.append(chunk.text)
+
+print(texts)
+print("the same from astream:", texts == async_texts)
+
+# %% [markdown]
+# ## batch and abatch
+#
+# `batch` and `abatch` take a list of inputs and return a list of states.
+# `abatch` runs its inputs together on the event loop.
+#
+# **Predict.** How many requests are in flight at once with the sync `batch`
+# of two orders?
 #
 # <details><summary>Answer</summary>
 #
-# Together as well, in a pool of threads. Sync code can be concurrent, up to
-# the size of the pool.
+# Two. It runs them in a pool of threads, one thread for each input. Sync code
+# can be concurrent, up to the size of the pool.
 #
 # </details>
 
 # %%
-MESSAGES = {"stream_mode": "messages"}
-chunks = [c.text for c, _ in agent.stream(order(1), **MESSAGES)]
-async_chunks = [c.text async for c, _ in agent.astream(order(1), **MESSAGES)]
-print(chunks)
-print("the same from astream:", chunks == async_chunks)
+orders = [order(1), order(2)]
 
-# %%
-with model.meter() as batch:
-    agent.batch([order(1), order(2)])
-with model.meter() as abatch:
-    await agent.abatch([order(1), order(2)])
-print("batch: ", batch, "\nabatch:", abatch)
+with model.meter() as meter:
+    agent.batch(orders)
+print("batch: ", meter)
+
+with model.meter() as meter:
+    await agent.abatch(orders)
+print("abatch:", meter)
 
 # %% [markdown]
 # ## Eight tables
 #
-# Two waiters, both with `await`. The first finishes with one table before he
-# goes to the next. The second takes all orders at once.
+# `serve` streams the answer for one table and returns its text. Two waiters
+# use it, both with `await`. The first finishes with one table before he goes
+# to the next.
 #
-# **Predict.** How many requests are in flight at once, at most, in each?
-#
-# <details><summary>Answer</summary>
-#
-# One and eight. `await` alone makes nothing concurrent. `gather` starts all
-# eight before it waits for any.
-#
-# </details>
+# The second makes a list of calls. A call of an `async` function does not run
+# it yet; it makes a **coroutine**, a run that waits to be started.
+# `asyncio.gather` starts them all and waits until the last has ended.
 
 # %%
 import asyncio
 
 
 async def serve(table: int) -> str:
-    stream = agent.astream(order(table), **MESSAGES)
-    return "".join([chunk.text async for chunk, _ in stream])
+    text = ""
+    async for chunk, _ in agent.astream(order(table), stream_mode="messages"):
+        text += chunk.text
+    return text
 
 
-async def one_after_another(tables: int) -> list[str]:
-    return [await serve(table + 1) for table in range(tables)]
+async def one_by_one(tables: int) -> list[str]:
+    texts = []
+    for table in range(tables):
+        text = await serve(table)
+        texts.append(text)
+    return texts
 
 
 async def together(tables: int) -> list[str]:
-    return await asyncio.gather(*(serve(t + 1) for t in range(tables)))
+    calls = [serve(table) for table in range(tables)]
+    return await asyncio.gather(*calls)
 
 
-with Timeline() as slow, model.meter() as one:
-    texts = await one_after_another(8)
-with Timeline() as quick, model.meter() as many:
+# %% [markdown]
+# **Misconception:** *with `await`, calls run concurrently*.
+#
+# **Predict.** How many requests are in flight at once, at most, with each
+# waiter?
+#
+# <details><summary>Answer</summary>
+#
+# One and eight. `await` alone makes nothing concurrent: it means *go on when
+# this has ended*. `gather` starts all eight before it waits for any.
+#
+# </details>
+
+# %%
+with model.meter() as meter, Timeline() as slow:
+    texts = await one_by_one(8)
+print("one by one:", meter)
+
+with model.meter() as meter, Timeline() as quick:
     same_texts = await together(8)
-print(one, many, f"same texts: {texts == same_texts}", sep="\n")
-Timeline.compare({"one after another": slow, "together": quick})
+print("together:  ", meter)
+
+print("same texts:", texts == same_texts)
+Timeline.compare({"one by one": slow, "together": quick})
 
 # %% [markdown]
 # Same requests, same tokens, and each bar is as long as before. What shrinks
@@ -139,229 +190,98 @@ Timeline.compare({"one after another": slow, "together": quick})
 # async: **concurrency, not speed**. The texts are in order, too: `gather`
 # returns results in the order of its arguments.
 #
+# At work you also want a limit on how many run together, and a rule for when
+# one fails. [Lesson 11](11_parallel_graphs.ipynb) is about both.
+#
 # ## Try it
 #
-# Now with a sync waiter to compare. Without a kernel there is no slider; the
-# figure above shows two of the things that it draws.
+# A third waiter has no `await` at all. He streams like the others, but with
+# `stream`.
 
 # %%
-import ipywidgets as widgets
-
-tables = widgets.IntSlider(4, 1, 8, description="tables")
-waiter = widgets.ToggleButtons(options=["async", "sync"])
-figure = widgets.HTML()
-tables.continuous_update = False
+from workshop.show import slider
 
 
-async def draw() -> None:
-    with Timeline() as timeline:
-        if waiter.value == "async":
-            await together(tables.value)
-        else:
-            sync_waiter(tables.value)
-    figure.value = timeline.html(title=f"{waiter.value} waiter")
+def sync_waiter(tables: int) -> list[str]:
+    texts = []
+    for table in range(tables):
+        text = ""
+        for chunk, _ in agent.stream(order(table), stream_mode="messages"):
+            text += chunk.text
+        texts.append(text)
+    return texts
 
 
 # %% [markdown]
-# A change cancels the drawing before it and starts another, in the background.
-# JupyterLab may deliver a change in another thread, so `draw` is handed to the
-# loop of your cells.
-#
-# Move the slider, then switch to *sync*: the red band covers everything.
-
+# Move the slider, and try the three waiters. *sync* takes as long as *one by
+# one*, and its red band covers everything. *together* takes as long for eight
+# tables as for one.
 
 # %%
-def sync_waiter(count: int) -> list[dict]:
-    return [agent.invoke(order(table + 1)) for table in range(count)]
-
-
-def redraw(change: dict) -> None:
-    drawings[-1].cancel()
-    drawings.append(asyncio.run_coroutine_threadsafe(draw(), loop))
-
-
-loop = asyncio.get_running_loop()
-drawings = [asyncio.run_coroutine_threadsafe(draw(), loop)]
-tables.observe(redraw, "value")
-waiter.observe(redraw, "value")
-await asyncio.wrap_future(drawings[0])
-widgets.VBox([tables, waiter, figure])
+waiters = {
+    "together": together,
+    "one by one": one_by_one,
+    "sync": sync_waiter,
+}
+await slider.show(waiters)
 
 # %% [markdown]
-# ## What a sync call does to everybody else
+# <!-- picture: slider -->
 #
-# **Misconception:** *you can mix sync and async freely*. Here are three ways
-# to stream inside `async` code. A `Heartbeat` beats every 10 ms, unless
-# somebody blocks the event loop.
+# ## A node decides, too
 #
-# **Predict.** `sleep(0)` lets others run after every chunk. Does that mend
-# the sync stream?
-#
-# <details><summary>Answer</summary>
-#
-# No. The wait for the first token still blocks, and so does each wait between
-# two tokens. A few beats slip through.
-#
-# </details>
-
+# `ainvoke` is only the outside of a graph. Inside, a node can be `async def`
+# or `def`. LangGraph accepts both. This one is `def`.
 
 # %%
-async def async_stream():
-    return [c async for c in agent.astream(order(1), **MESSAGES)]
-
-
-async def sync_stream():
-    return list(agent.stream(order(1), **MESSAGES))
-
-
-async def sync_stream_and_sleep_0():
-    for _ in agent.stream(order(1), **MESSAGES):
-        await asyncio.sleep(0)
-
-
-# %%
-for way in async_stream, sync_stream, sync_stream_and_sleep_0:
-    async with Heartbeat() as heart:
-        await way()
-    verdict = "alive  " if heart.beats > heart.missed else "blocked"
-    print(f"{verdict} longest silence {heart.longest:.2f} s {way.__name__}")
-
-# %% [markdown]
-# A web server that streams in the second or third way makes everybody else
-# wait. In `async` code, call the method with the `a`.
-#
-# ## One thread, and where others appear
-#
-# A node can be `async def` or `def`. LangGraph accepts both.
-
-# %%
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 from langgraph.graph import START, MessagesState, StateGraph
 
 
-async def async_cook(state):
-    threads.add(threading.current_thread().name)
-    return {"messages": [await llm.ainvoke(state["messages"])]}
+def cook(state: MessagesState):
+    message = llm.invoke(state["messages"])
+    return {"messages": [message]}
 
 
-def sync_cook(state):
-    threads.add(threading.current_thread().name)
-    return {"messages": [llm.invoke(state["messages"])]}
-
+builder = StateGraph(MessagesState)
+builder.add_node(cook)
+builder.add_edge(START, "cook")
+kitchen = builder.compile()
 
 # %% [markdown]
-# A `def` node must not block the loop, so LangGraph runs it in the loop's
-# pool of worker threads. Yours has `min(32, cores + 4)` of them. The next
-# cell gives the loop four, so that every machine shows the same.
+# A `def` node must not block the event loop, so LangGraph runs it in a
+# thread, out of the pool that every event loop has. That pool is small: yours
+# has `min(32, cores + 4)` threads. The next cell gives it four, so that every
+# machine shows the same.
 #
-# **Predict.** You send five orders together. How many threads serve them, and
-# how many requests are in flight, in each case?
+# The node of `agent` has an `async` form.
+#
+# **Predict.** You send five orders together to each graph. How many requests
+# are in flight at once, at most?
 #
 # <details><summary>Answer</summary>
 #
-# One thread and five requests with `async def`. Four threads and four
-# requests with `def`: the fifth order waits for a thread.
+# Five with `agent`. Four with `kitchen`: the fifth order waits for a thread.
 #
 # </details>
 
 # %%
-asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(4))
-for node in async_cook, sync_cook:
-    builder = StateGraph(MessagesState).add_node("cook", node)
-    graph, threads = builder.add_edge(START, "cook").compile(), set()
+from concurrent.futures import ThreadPoolExecutor
+
+loop = asyncio.get_running_loop()
+loop.set_default_executor(ThreadPoolExecutor(4))
+
+for name, graph in {"agent": agent, "kitchen": kitchen}.items():
+    calls = [graph.ainvoke(order(table)) for table in range(5)]
     with Timeline() as timeline, model.meter() as meter:
-        await asyncio.gather(*(graph.ainvoke(order(n)) for n in range(5)))
-    print(f"{node.__name__:10} {len(threads)} thread(s) · {meter}")
-timeline.plot(title="sync_cook: five orders, four threads")
+        await asyncio.gather(*calls)
+    print(f"{name:8}", meter)
+
+timeline.plot(title="kitchen: five orders, four threads")
 
 # %% [markdown]
-# So *async means multi-threaded* is wrong, and *you never rewrite your graph*
-# is wrong too: a `def` node limits you to the size of the pool.
-#
-# ## What the errors say
-#
-# Four confusions, with the exact message of each. You will see them again.
-
-
-# %%
-async def for_astream():
-    return [chunk for chunk in agent.astream(order(1))]
-
-
-async def async_for_stream():
-    return [chunk async for chunk in agent.stream(order(1))]
-
-
-async def await_astream():
-    await agent.astream(order(1))
-
-
-async def await_invoke():
-    await agent.invoke(order(1))
-
-
-# %%
-for mistake in for_astream, async_for_stream, await_astream, await_invoke:
-    try:
-        await mistake()
-    except TypeError as error:
-        print(f"{mistake.__name__}: {error}")
-
-# %% [markdown]
-# The fifth raises nothing. Without `await` you get a **coroutine**, which is
-# what an `async def` function returns when you call it. Python warns later,
-# often under another cell.
-#
-# **Predict.** `asyncio.run` starts a coroutine from a script. Does it work in
-# a cell?
-#
-# <details><summary>Answer</summary>
-#
-# No. It makes an event loop of its own, and a notebook has a running one
-# already. In a cell you write `await`.
-#
-# </details>
-
-# %% tags=["raises-exception"]
-with model.meter() as meter:
-    forgotten = agent.ainvoke(order(1))
-print(type(forgotten).__name__, "and", meter)
-asyncio.run(forgotten)
-
-# %% [markdown]
-# You will meet the advice to use `nest-asyncio`. It patches asyncio so that
-# `asyncio.run` works inside a running loop. Here it does, in its own script.
-#
-# **Predict.** The fast dish starts first and takes 0.1 s. Which is served
-# first?
-#
-# <details><summary>Answer</summary>
-#
-# The slow one. Nested runs end like nested calls, the inner one first. The
-# fast dish is ready, but the slow one sits on top of it.
-#
-# </details>
-
-# %%
-import subprocess
-import sys
-
-script = """import asyncio, nest_asyncio
-nest_asyncio.apply()
-async def serve(dish, seconds):
-    asyncio.run(asyncio.sleep(seconds))
-    print(dish)
-async def main():
-    await asyncio.gather(serve("fast", 0.1), serve("slow", 0.5))
-asyncio.run(main())"""
-print(subprocess.check_output([sys.executable, "-c", script]).decode())
-
-# %% [markdown]
-# That is its price: tasks wait for each other, and some programs hang. You
-# hardly need it. In a cell, `await`. In a script, call `asyncio.run` once: the
-# last task of the lab is about that.
+# So *you never rewrite your graph for async* is wrong: a `def` node limits
+# you to the size of the pool. An `async def` node that awaits `ainvoke`, as
+# in lesson 00, has no such limit.
 #
 # ## Check yourself
 #
@@ -382,15 +302,16 @@ await check("01.0", serve_all)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Make a list of `graph.ainvoke(order(n))` without `await`. Then await
-# `asyncio.gather(*calls)` once.
+# Make a list of `graph.ainvoke(order(table))` without `await`. Then await
+# `asyncio.gather(*calls)` once. The text of an answer is in the last message
+# of its state.
 #
 # </details>
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# calls = [graph.ainvoke(order(n + 1)) for n in range(tables)]
+# calls = [graph.ainvoke(order(table)) for table in range(tables)]
 # states = await asyncio.gather(*calls)
 # return [state["messages"][-1].text for state in states]
 # ```
@@ -400,7 +321,8 @@ await check("01.0", serve_all)
 # ## Keep
 #
 # - Async overlaps the waits; one request takes the same time.
-# - In `async` code one sync call stops everybody.
-# - `def` nodes run in a pool of threads, `async def` nodes on the loop.
+# - `await` in a loop is one by one. `gather` starts all, then waits.
+# - `def` nodes run in a small pool of threads, `async def` nodes on the loop.
 #
-# **Next:** [Lab 01](../exercises/01_sync_vs_async.ipynb)
+# **Next:** [Lab 01](../exercises/01_sync_vs_async.ipynb), then
+# [02 · The event loop](02_event_loop.ipynb)

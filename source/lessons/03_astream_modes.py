@@ -1,115 +1,148 @@
 # %% [markdown]
 # # Choose what you watch: every stream mode
 #
-# previous: [01 · Sync and async compared](01_sync_vs_async.ipynb) ·
-# next: [05 · Token streaming](05_token_streaming.ipynb) ·
-# lab: [03](../exercises/03_astream_modes.ipynb)
+# previous: [02 · The event loop](02_event_loop.ipynb) ·
+# next: [04 · Progress and events](04_progress_and_events.ipynb) ·
+# lab: [03](../exercises/03_astream_modes.ipynb) ·
+# [cheat sheet](03_cheat_sheet.md)
 
 # %% [markdown]
-# In twenty minutes you will be able to:
+# In {minutes} minutes you will be able to:
 #
 # - choose a stream mode by the question that you have;
-# - say what each mode yields, how often and in what type;
-# - report progress from your own nodes and tools.
+# - say what each mode yields, and how often;
+# - write one loop that reads every mode.
 #
 # Builds on lesson 01.
 
 # %%
-import asyncio
-import time
 from uuid import uuid4
 
 from workshop.chunks import brief, plain
 from workshop.model import connect
 
 model = connect()
-if model.practice:
-    model.pace(ttft=0.05, per_token=0.01)
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
 llm = ChatOpenAI(model=model.name, stream_usage=True)
-ORDER = {"messages": [("user", "Table 1 orders soup")]}
 
 # %% [markdown]
-# ## One kitchen, many windows
+# This lesson looks at what comes, not at when. So the practice model may
+# hurry: 0.05 s to the first token, 0.01 s to each further one. A real model
+# has its own pace.
+
+# %%
+if model.practice:
+    model.pace(ttft=0.05, per_token=0.01)
+
+# %% [markdown]
+# ## One run, many views
 #
-# A stream mode is a window on a run. Through each of them you look at the
-# same kitchen: the model reads the order and calls the tool `cook`, the tool
-# cooks and reports its progress, the model answers.
+# A stream mode is a view of a run. Through each of them you look at the same
+# kitchen. It is an agent: its model reads the order and calls the tool
+# `cook`, the tool cooks, the model answers.
 #
-# One of the modes needs a checkpointer. With it, each run needs a
-# conversation of its own: a table with a fresh `thread_id`.
+# The tool reports its progress. `get_stream_writer()` returns a function, and
+# whatever you pass to that function reaches the reader of the stream.
 
 # %%
 from langchain_core.tools import tool
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
 
 
 @tool
 def cook(dish: str) -> str:
     """Cook what a table orders."""
+    write = get_stream_writer()
     for percent in (0, 50, 100):
-        get_stream_writer()({"dish": dish, "percent": percent})
+        write({"dish": dish, "percent": percent})
     return f"The {dish} is ready."
 
 
-def table() -> dict:
-    return {"configurable": {"thread_id": uuid4()}}
+# %% [markdown]
+# One of the modes needs a **checkpointer**, which saves the state of a
+# conversation after each step. Whoever has a checkpointer must name the
+# conversation in each call, by a `thread_id`. Every run here gets a new one.
+
+# %%
+from langgraph.checkpoint.memory import InMemorySaver
+
+kitchen = create_agent(llm, tools=[cook], checkpointer=InMemorySaver())
+ORDER = {"messages": [("user", "Table 1 orders soup")]}
 
 
-kitchen = create_agent(llm, [cook], checkpointer=InMemorySaver())
+def new_thread():
+    return {"configurable": {"thread_id": str(uuid4())}}
+
 
 # %% [markdown]
 # ## The four modes that everybody knows
 #
-# Older material, the notes of this course among it, knows four. `brief`
-# prints a chunk in one line.
+# `updates` yields what each step returned. `values` yields the whole state.
+# `brief` prints a chunk in one line; `…` and `{13 keys}` stand for what does
+# not fit.
 #
 # **Predict.** The steps are `model`, `tools`, `model`. How many chunks does
-# `updates` yield, and how many does `values`?
+# each of the two yield?
 #
 # <details><summary>Answer</summary>
 #
-# Three and four. `updates` yields what each step returned. `values` yields
-# the whole state after each step, and also before the first.
+# Three and four. `values` yields the state after each step, and once before
+# the first: that is your order.
 #
 # </details>
 
 # %%
-for mode in "updates", "values", "messages", "custom":
+for mode in ("updates", "values"):
     print(f"{mode}:")
-    async for chunk in kitchen.astream(ORDER, table(), stream_mode=mode):
+    stream = kitchen.astream(ORDER, config=new_thread(), stream_mode=mode)
+    async for chunk in stream:
         print("   ", brief(chunk))
 
 # %% [markdown]
-# A chunk of `messages` is a tuple: a piece of a message, and where it comes
-# from. Lesson 05 takes it apart. `custom` yields what `cook` wrote, unchanged.
+# The keys of an update are names of nodes. The keys of `values` are those of
+# the state. `updates` is the default.
+#
+# The other two do not wait for the end of a step.
+
+# %%
+for mode in ("custom", "messages"):
+    print(f"{mode}:")
+    stream = kitchen.astream(ORDER, config=new_thread(), stream_mode=mode)
+    async for chunk in stream:
+        print("   ", brief(chunk))
+
+# %% [markdown]
+# `custom` yields what `cook` wrote, unchanged. A chunk of `messages` is a
+# pair: a piece of a message, and a dict that says where it comes from.
+# Lesson 05 takes these pieces apart.
 #
 # ## The four that watch the engine
 #
-# **Predict.** `tasks` tells when a node starts and when it ends.
-# `checkpoints` tells what was saved. `debug` is both. How many chunks does
-# each yield?
+# `tasks` tells when a node starts and when it ends. `checkpoints` tells what
+# was saved. `debug` is both, with a number and a time. `tools` tells when a
+# tool starts and ends.
+#
+# **Predict.** Three nodes ran. How many chunks does `tasks` yield, and how
+# many `checkpoints`?
 #
 # <details><summary>Answer</summary>
 #
-# 6, 5 and 11. Three nodes ran. The state was saved after each of them, and
-# before the first, and when the input arrived.
+# 6 and 5. Each node starts once and ends once. The state is saved after each
+# of the three steps. It was also saved twice before: when your order came in,
+# and when it had been written into the state, just before the first step.
 #
 # </details>
 
 # %%
-for mode in "tasks", "checkpoints", "debug", "tools":
+for mode in ("tasks", "checkpoints", "debug", "tools"):
     print(f"{mode}:")
-    async for chunk in kitchen.astream(ORDER, table(), stream_mode=mode):
+    stream = kitchen.astream(ORDER, config=new_thread(), stream_mode=mode)
+    async for chunk in stream:
         print("   ", brief(chunk))
 
 # %% [markdown]
-# `tools` is not in LangGraph's own list of modes, `StreamMode`. It works
-# today and may change.
-#
 # ## What people get wrong: *a typo would raise*
 #
 # **Predict.** The mode below is `update`, without an `s`. What happens?
@@ -122,10 +155,29 @@ for mode in "tasks", "checkpoints", "debug", "tools":
 # </details>
 
 # %%
+chunks = []
 with model.meter() as meter:
-    stream = kitchen.astream(ORDER, table(), stream_mode="update")
-    chunks = [chunk async for chunk in stream]
+    stream = kitchen.astream(ORDER, config=new_thread(), stream_mode="update")
+    async for chunk in stream:
+        chunks.append(chunk)
 print(len(chunks), "chunks,", meter.requests, "requests")
+
+# %% [markdown]
+# Why? The engine asks at each place "is `updates` among the modes?" and emits
+# a chunk if so. Nobody asks whether a mode is known. Where the mode comes from
+# a setting or from a request, ask yourself. LangGraph has the list:
+
+# %%
+from typing import get_args
+
+from langgraph.types import StreamMode
+
+print(get_args(StreamMode))
+
+# %% [markdown]
+# `tools` is missing there. It works today, and it may change. If you write
+# the mode into your code, a type checker finds the typo: the parameter has
+# the type `StreamMode`.
 
 # %% [markdown] tags=["cheat-sheet"]
 # ## Which mode answers which question?
@@ -140,230 +192,133 @@ print(len(chunks), "chunks,", meter.requests, "requests")
 # | what was saved, and what is next (needs a checkpointer) | `checkpoints` |
 # | the last two, with step and time | `debug` |
 # | which tool runs, with what arguments (not in `StreamMode`) | `tools` |
-#
-# One run of `model`, `tools`, `model`, seen in all modes at once:
 
-# %% tags=["cheat-sheet"]
-from typing import get_args
+# %% [markdown]
+# The folded cell makes one run in all eight modes at once and counts. You
+# will find its table on the [cheat sheet](03_cheat_sheet.md).
 
-from IPython.display import Markdown, display
-from langgraph.types import StreamMode
+# %% tags=["cheat-sheet", "folded"]
+from IPython.display import Markdown
 
 MODES = [*get_args(StreamMode), "tools"]
-seen = {mode: [] for mode in MODES}
-async for mode, chunk in kitchen.astream(ORDER, table(), stream_mode=MODES):
-    seen[mode].append(chunk)
-rows = ["| mode | chunks | type | the second one |", "|---|---|---|---|"]
-for mode, (_, chunk, *rest) in seen.items():
-    row = f"| `{mode}` | {len(rest) + 2} | {type(chunk).__name__}"
-    rows.append(f"{row} | `{brief(chunk)}` |")
+seen = {}
+async for mode, chunk in kitchen.astream(
+    ORDER, config=new_thread(), stream_mode=MODES
+):
+    seen.setdefault(mode, []).append(chunk)
+rows = ["One run of `model`, `tools`, `model`, in all modes at once:", ""]
+rows += ["| mode | chunks | the second one |", "|---|---|---|"]
+for mode in MODES:
+    second = brief(seen[mode][1])
+    rows.append(f"| `{mode}` | {len(seen[mode])} | `{second}` |")
 Markdown("\n".join(rows))
 
 # %% [markdown]
-# ## Sync and async yield the same
+# ## Several modes in one run
 #
-# **Predict.** The notes say: *all modes behave identically to sync.* Which
-# mode is different after all?
+# You want the words and the progress? Do not run the graph twice. Pass a
+# list, and each chunk comes with its mode.
+
+# %%
+async for mode, chunk in kitchen.astream(
+    ORDER, config=new_thread(), stream_mode=["updates", "custom"]
+):
+    print(f"{mode:8}", brief(chunk))
+
+# %% [markdown]
+# The progress stands between the updates. In one run, the order of the chunks
+# is the order of what happened.
+#
+# ## The shape of a chunk
+#
+# A list changed the shape: `(mode, chunk)` instead of `chunk`. There is one
+# more argument that does. `subgraphs=True` says where in a graph of graphs a
+# chunk comes from, and lesson 04 needs it.
+#
+# **Predict.** A list or not, `subgraphs=True` or not. How many shapes does a
+# reader have to know? The folded cell makes these calls in two versions, v1
+# and v2, and shows the last chunk of each.
 #
 # <details><summary>Answer</summary>
 #
-# None. `plain` writes each chunk in full and only numbers the ids and times
-# that every run makes anew.
+# Four in v1, which is the default. One in v2.
+#
+# </details>
+
+# %% tags=["cheat-sheet", "folded"]
+rows = ["The last chunk, by the form of the call, in v1 and in v2:", ""]
+rows += ["| `stream_mode` | `subgraphs` | v1 | v2 |", "|---|---|---|---|"]
+for modes in ("custom", ["custom"]):
+    for subgraphs in (False, True):
+        row = f"| `{modes!r}` | `{subgraphs}` |"
+        for version in ("v1", "v2"):
+            async for chunk in kitchen.astream(
+                ORDER,
+                config=new_thread(),
+                stream_mode=modes,
+                subgraphs=subgraphs,
+                version=version,
+            ):
+                last = chunk
+            row += f" `{brief(last)}` |"
+        rows.append(row)
+Markdown("\n".join(rows))
+
+# %% [markdown]
+# With `version="v2"` a chunk is called a **part**. It is always a dict: `type`
+# is the mode, `ns` is the place, and `data` is the chunk of v1. (`values` adds
+# `interrupts`: lesson 16.) One loop reads everything, and it stays right when
+# you add a mode:
+
+# %%
+async for part in kitchen.astream(
+    ORDER,
+    config=new_thread(),
+    stream_mode=["updates", "custom"],
+    version="v2",
+):
+    if part["type"] == "updates":
+        for node in part["data"]:
+            print(node, "is done")
+    elif part["type"] == "custom":
+        print("progress:", part["data"])
+
+# %% [markdown] tags=["cheat-sheet"]
+# **Write new code with `version="v2"`.** `part["type"]` is the mode,
+# `part["ns"]` the place, `part["data"]` the chunk.
+
+# %% [markdown]
+# From here on, this course does so.
+#
+# ## Sync and async yield the same
+#
+# Lesson 01 saw that the words are the same. `plain` writes each chunk in full
+# and numbers the ids and times, which every run makes anew.
+#
+# **Predict.** For which of the eight modes do the chunks of `stream` differ
+# from those of `astream`?
+#
+# <details><summary>Answer</summary>
+#
+# For none. Their order is the same, too.
 #
 # </details>
 
 # %%
 for mode in MODES:
-    stream = kitchen.astream(ORDER, table(), stream_mode=mode)
-    chunks = plain([chunk async for chunk in stream])
-    twins = plain(kitchen.stream(ORDER, table(), stream_mode=mode))
-    print(f"{mode:12}{len(chunks):3} chunks, equal: {chunks == twins}")
+    chunks = []
+    async for chunk in kitchen.astream(
+        ORDER, config=new_thread(), stream_mode=mode
+    ):
+        chunks.append(chunk)
+    twins = kitchen.stream(ORDER, config=new_thread(), stream_mode=mode)
+    equal = plain(chunks) == plain(twins)
+    print(f"{mode:12}{len(chunks):3} chunks, equal: {equal}")
 
 # %% [markdown]
-# Two exceptions follow below. A third is Python 3.10, where async code loses
-# tokens and progress. This course needs 3.11.
+# This is so as long as a graph can run both ways. Lesson 04 has a node that
+# cannot, and a method that has no sync twin.
 #
-# ## Several modes, and a graph in a graph
-#
-# You saw a list of modes: then a chunk comes with its mode. Now the kitchen
-# becomes a node of a café. `subgraphs=True` adds the **namespace**: the
-# nodes that you are inside of.
-
-# %%
-from langgraph.graph import START, MessagesState, StateGraph
-
-cafe = StateGraph(MessagesState).add_node("kitchen", kitchen)
-cafe.add_node("greet", lambda _: get_stream_writer()("Welcome!"))
-cafe.add_edge(START, "greet").add_edge("greet", "kitchen")
-cafe = cafe.compile(checkpointer=InMemorySaver())
-
-# %% tags=["cheat-sheet"]
-rows = ["How many chunks, and the last one, by the form of the call:", ""]
-rows += ["| `stream_mode` | subgraphs | v1 | v2 |", "|---|---|---|---|"]
-for mode in "custom", ["custom"]:
-    for inner in False, True:
-        rows.append(f"| `{mode!r}` | {inner} |")
-        for version in "v1", "v2":
-            view = {"stream_mode": mode, "subgraphs": inner}
-            view["version"] = version
-            stream = cafe.astream(ORDER, table(), **view)
-            chunks = [chunk async for chunk in stream]
-            rows[-1] += f" {len(chunks)} × `{brief(chunks[-1])}` |"
-Markdown("\n".join(rows))
-
-# %% [markdown]
-# Two things to see. Without `subgraphs=True` the progress of the kitchen is
-# **silent**: one chunk instead of four. Its tokens are silent too: see it in
-# the explorer below.
-#
-# And v1 has four shapes, depending on the call. With `version="v2"` a chunk
-# is always a dict with `type`, `ns` and `data`, and `values` adds
-# `interrupts`. Write new code with v2.
-#
-# ## Progress from an async node
-#
-# `get_stream_writer()` works in nodes and tools, `def` or `async def`. This
-# node notes in a `log` what it baked. Your loop notes what it has seen.
-
-
-# %%
-async def bake(state):
-    for percent in (50, 100):
-        log.append(f"baked {percent}")
-        get_stream_writer()(percent)
-        await pause(0.2)
-
-
-# %% [markdown]
-# First the node pauses with `asyncio.sleep`, then with a function that
-# blocks. The last line tries the sync twin.
-#
-# **Predict.** When do you see the 50?
-#
-# <details><summary>Answer</summary>
-#
-# At once, and after the 100 was baked. A node that blocks the event loop
-# also holds back its own progress: the bar jumps from 0 to 100.
-#
-# </details>
-
-
-# %% tags=["raises-exception"]
-async def block(seconds):
-    time.sleep(seconds)
-
-
-oven = StateGraph(MessagesState).add_node(bake).add_edge(START, "bake")
-oven = oven.compile()
-for pause in asyncio.sleep, block:
-    log = []
-    async for percent in oven.astream(ORDER, stream_mode="custom"):
-        log.append(f"seen {percent}")
-    print(f"{pause.__name__}: {', '.join(log)}")
-[*oven.stream(ORDER)]
-
-# %% [markdown]
-# An `async def` node runs only under `astream` and `ainvoke`.
-#
-# ## `astream_events`: the finest view
-#
-# It reports every start, piece and end of everything that runs: nodes,
-# models, tools, and what LangChain builds around them. Take it for logs, or
-# for parts that are no graph. It has no modes, and its sync twin only
-# exists to say that it does not.
-
-# %% tags=["raises-exception"]
-events = kitchen.astream_events(ORDER, table(), version="v2")
-kinds = [event["event"] async for event in events]
-print(len(kinds), "events:", *sorted(set(kinds)), sep="\n  ")
-kitchen.stream_events(ORDER, table(), version="v2")
-
-# %% [markdown]
-# ## `version="v3"`: one run, several views
-#
-# The newest form gives you a run. `run.messages` yields each message of
-# the model, and each has its own stream of `text`. There are also `values`,
-# `tool_calls` and `subgraphs`, and it has a sync twin. It is experimental
-# and says so in a warning, which this cell switches off.
-
-# %%
-import warnings
-
-with warnings.catch_warnings(action="ignore"):
-    run = await kitchen.astream_events(ORDER, table(), version="v3")
-    async for message in run.messages:
-        print([text async for text in message.text])
-
-# %% [markdown]
-# The first message was the call of the tool: no text.
-#
-# ## Mode explorer
-#
-# Tick modes and press **Run**. Each chunk appears when it comes, with its
-# type. `html.escape` keeps a model from writing HTML into your page.
-
-# %%
-import html
-
-import ipywidgets as widgets
-
-SMALL = {"indent": False, "layout": {"width": "9em"}}
-ticks = [widgets.Checkbox(description=mode, **SMALL) for mode in MODES]
-inner = widgets.Checkbox(description="subgraphs", **SMALL)
-version = widgets.ToggleButtons(options=["v1", "v2"])
-method = widgets.ToggleButtons(options=["astream", "stream"])
-button = widgets.Button(description="Run")
-screen = widgets.HTML()
-rows = ticks[:4], ticks[4:], [version, inner], [method, button], [screen]
-panel = widgets.VBox([widgets.HBox(row) for row in rows])
-lines, running = [], []
-
-
-# %%
-async def explore():
-    lines.clear()
-    button.disabled = True
-    view = {"subgraphs": inner.value, "version": version.value}
-    view["stream_mode"] = [t.description for t in ticks if t.value]
-    stream = getattr(cafe, method.value)(ORDER, table(), **view)
-    try:
-        if method.value == "astream":
-            async for chunk in stream:
-                show(chunk)
-        else:
-            for chunk in stream:
-                show(chunk)
-    except Exception as error:
-        show(error)
-    finally:
-        button.disabled = False
-
-
-# %% [markdown]
-# JupyterLab may call `press` in another thread than that of your cells, so it
-# hands `explore` to their loop. The cell also ticks two modes and presses the
-# button. On a page without a kernel you see no panel, but the same lines.
-
-
-# %%
-def show(chunk):
-    lines.append(f"{type(chunk).__name__} {brief(chunk)}")
-    screen.value = f"<pre>{html.escape(chr(10).join(lines))}</pre>"
-
-
-def press(_):
-    running.append(asyncio.run_coroutine_threadsafe(explore(), loop))
-
-
-loop = asyncio.get_running_loop()
-button.on_click(press)
-display(panel)
-ticks[1].value = ticks[6].value = inner.value = True
-button.click()
-await asyncio.wrap_future(running[-1])
-print(*lines, sep="\n")
-
-# %% [markdown]
 # ## Check yourself
 #
 # Replace the `...`. The function gets a graph and its input. It returns the
@@ -374,7 +329,7 @@ from workshop.checks import check
 
 
 async def finished(graph, order):
-    # TODO (about 3 lines)
+    # TODO (about 4 lines)
     ...
 
 
@@ -384,16 +339,19 @@ await check("03.0", finished)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Which mode yields one chunk per finished node? Its chunk is a dict, and the
-# key is the name.
+# Which mode yields something for each node that has finished? Its data is a
+# dict, and the key is the name.
 #
 # </details>
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# stream = graph.astream(order, stream_mode="updates")
-# return [node async for chunk in stream for node in chunk]
+# names = []
+# async for part in graph.astream(order, stream_mode="updates", version="v2"):
+#     for node in part["data"]:
+#         names.append(node)
+# return names
 # ```
 #
 # </details>
@@ -401,7 +359,9 @@ await check("03.0", finished)
 # ## Keep
 #
 # - Eight modes, one question each. A mode that does not exist is silent.
-# - Without `subgraphs=True` you see nothing from inside.
-# - `version="v2"` has one shape. Sync and async yield the same chunks.
+# - A list of modes replaces a second run.
+# - `version="v2"` has one shape. Sync and async yield the same.
+#
+# The [cheat sheet](03_cheat_sheet.md) has the tables of this lesson.
 #
 # **Next:** [Lab 03](../exercises/03_astream_modes.ipynb)

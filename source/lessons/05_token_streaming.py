@@ -1,55 +1,34 @@
 # %% [markdown]
-# # Put tokens on the screen, and stop them
+# # Show users the words that are meant for them
 #
-# previous: [03 · Stream modes](03_astream_modes.ipynb) ·
-# next: [07 · FastAPI streaming](07_fastapi_streaming.ipynb) ·
+# previous: [04 · Progress and events](04_progress_and_events.ipynb) ·
+# next: [06 · Stop, limit, retry](06_stop_limit_retry.ipynb) ·
 # lab: [05](../exercises/05_token_streaming.ipynb)
+
+# %% [markdown]
+# In {minutes} minutes you will be able to:
 #
-# In twenty minutes you will be able to:
-#
+# - read every chunk of a model's turn;
 # - show users their answer, token by token, and nothing else;
-# - say which nodes stream, and which only seem to;
-# - leave a stream so that the model stops, and prove it.
+# - tell a complete answer from one that was cut.
 #
-# Builds on lessons 01 and 03.
+# Builds on lesson 03.
 
 # %%
-import asyncio
-
-from workshop.checks import check
 from workshop.chunks import brief
 from workshop.model import connect
 
 model = connect()
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
-from langgraph.graph import START, MessagesState, StateGraph
 
 llm = ChatOpenAI(model=model.name, stream_usage=True)
+if model.practice:
+    model.pace(ttft=0.05, per_token=0.01)
 
 # %% [markdown]
 # ## One turn, taken apart
 #
-# A waiter has a tool. Two helpers are for later: a graph with one node, and
-# a node that asks a whole agent.
-
-
-# %%
-def price(dish: str) -> dict:
-    """Look up the price of a dish."""
-    return {"dish": dish, "euros": 9}
-
-
-def graph_of(node, **options):
-    graph = StateGraph(MessagesState).add_node("reply", node, **options)
-    return graph.add_edge(START, "reply").compile()
-
-
-async def ask_agent(state):
-    return await agent.ainvoke(state)
-
-
-# %% [markdown]
 # **Predict.** The model reads a question, calls the tool, reads the result
 # and answers. Which of these steps can you see in `messages` mode?
 #
@@ -60,348 +39,266 @@ async def ask_agent(state):
 #
 # </details>
 
+
 # %%
+def price(dish: str) -> dict:
+    """Look up the price of a dish."""
+    return {"dish": dish, "euros": 9}
+
+
 agent = create_agent(llm, tools=[price])
-question = {"messages": [("user", "What is the price of the soup?")]}
-MESSAGES = {"stream_mode": "messages"}
-turn = [part async for part in agent.astream(question, **MESSAGES)]
-print(*[f"{a['langgraph_node']:6} {brief(m)}" for m, a in turn], sep="\n")
+QUESTION = {"messages": [("user", "What is the price of the soup?")]}
+
+turn = []
+async for part in agent.astream(
+    QUESTION, stream_mode="messages", version="v2"
+):
+    turn.append(part["data"])
+for message, about in turn:
+    print(f"{about['langgraph_node']:6}", brief(message))
 
 # %% [markdown]
 # Each model call begins with an empty chunk, its role. Three more end it: the
-# reason to stop, the usage, and a mark that this was the last.
+# reason why it ended, the usage (you asked for it by `stream_usage=True`),
+# and a mark that this was the last.
 #
-# Between them is text, or a tool call. Its name comes first. Its arguments
-# follow in pieces that are no JSON yet.
+# The agent itself called the model with `ainvoke`. It streams all the same:
+# LangGraph hangs a callback into the run, and every model that sees it there
+# streams to it, also in an `invoke`. (Only do not block the loop: a sync
+# `invoke` in an `async def` node holds back its tokens to the end, as it held
+# back the progress in lesson 04.)
 #
-# **Predict.** Each chunk also has `tool_calls`, ready to use. What does it
-# say on the third chunk? What do you get if you add all chunks of the call?
+# **Predict.** Each chunk has `tool_calls`, ready to use. What does it say on
+# the third chunk? What do you get if you add all chunks of the call?
+#
+# <details><summary>Answer</summary>
+#
+# The third chunk has a piece of the arguments, `{"`, and no name. What its
+# `tool_calls` makes of that is a guess. The sum has the whole call.
+#
+# </details>
 
 # %%
-first_id = turn[0][0].id
-first = [message for message, _ in turn if message.id == first_id]
-whole = sum(first[1:], first[0])
-print("third chunk:", first[2].tool_calls)
-print("all added  :", whole.tool_calls, whole.usage_metadata["output_tokens"])
+first, about = turn[0]
+third, about = turn[2]
+whole = first
+for message, about in turn[1:]:
+    if message.id == first.id:
+        whole = whole + message
+print("third chunk:", third.tool_calls)
+print("all added  :", whole.tool_calls)
+print("tokens used:", whole.usage_metadata["output_tokens"])
 
 # %% [markdown]
-# A piece is guessed at: no name, no arguments. **Add chunks with `+`**, then
-# read. The sum joins the pieces of each call by their `index`, and it carries
-# the usage as well (7 tokens). Chunks with one `id` belong together.
+# **Add chunks with `+`, then read.** Chunks with one `id` belong together.
+# The sum joins the pieces of each call, and it carries the usage.
 #
-# **Predict.** Some models answer in blocks, and the next one is told to. What
-# does `print(chunk.content)` put on the screen?
+# Some models answer in blocks. With `output_version="v1"` ours does, too.
 
 # %%
 blocks = ChatOpenAI(model=model.name, output_version="v1")
-blocks.stream_chunk_timeout = None  # so that no Stop gets lost: see below
-chat = create_agent(blocks, tools=[])
-chunks = [message async for message, _ in chat.astream(question, **MESSAGES)]
+chunks = []
+async for chunk in blocks.astream("What is LangGraph?"):
+    chunks.append(chunk)
 print(chunks[1].content, "|", chunks[1].text)
 
 # %% [markdown]
-# `content` is a string or a list of blocks. `text` is always a string.
+# `content` is a string or a list of blocks. `text` is always a string. Read
+# `text`.
 #
-# ## What users should see
+# ## What people get wrong: *text from a model is for the user*
 #
-# You have the chunks of `turn`. Three filters: everything that has content;
-# the notes' filter, by the node `agent`; and one by type.
-#
-# **Predict.** What does each of them print?
-#
-# <details><summary>Answer</summary>
-#
-# The first leaks what the tool returned. The second prints nothing: the node
-# of `create_agent` is called `model`. It was `agent` in `create_react_agent`,
-# which the notes use. The third is right for both.
-#
-# </details>
+# Few agents have one model. This one has a helper, which writes a summary
+# before the agent's own model is asked, so twice in a turn. `before_model`
+# makes a node of it.
 
 # %%
-naive = [m.content for m, _ in turn if m.content]
-notes = [m.content for m, a in turn if a["langgraph_node"] == "agent"]
-typed = [m.text for m, _ in turn if m.type == "AIMessageChunk"]
-for shown in naive, notes, typed:
-    print(repr("".join(shown)))
+from langchain.agents.middleware import before_model
+
+helper = ChatOpenAI(model=model.name)
+
+
+@before_model
+async def summary(state, runtime):
+    await helper.ainvoke("Summarize the conversation")
+
 
 # %% [markdown]
-# Node names are yours in your own graphs, and someone else's in a prebuilt
-# one. The type says what you mean: a piece of what a model writes.
+# Four filters look at one run: all that has text; the node `agent`, as older
+# material has it, the notes among it, the text that this course grew from
+# ([OLD_NOTES](../OLD_NOTES.md)); the type; and the type with the node `model`.
 #
-# A graph with several models needs more. Put a **tag** on a model and read it
-# in the metadata. The tag `nostream` means: not this one.
-#
-# **Predict.** The second model has it. What arrives instead of 12 tokens?
+# **Predict.** What does each of them show?
 #
 # <details><summary>Answer</summary>
 #
-# The whole message, once, because the node returned it. It has another type,
-# so the filter by type drops it.
+# The first shows the summary, the tool's result and the answer. The second
+# shows nothing: `create_agent` calls its node `model`; it was `agent` in the
+# older `create_react_agent`. The third drops the tool's result and still
+# shows the summary. The fourth is right.
 #
 # </details>
 
 # %%
-for tag in "final", "nostream":
+careful = create_agent(llm, tools=[price], middleware=[summary])
+everything = old_node = by_type = by_node = ""
+async for part in careful.astream(
+    QUESTION, stream_mode="messages", version="v2"
+):
+    message, about = part["data"]
+    node = about["langgraph_node"]
+    everything += message.text
+    if node == "agent":
+        old_node += message.text
+    if message.type == "AIMessageChunk":
+        by_type += message.text
+        if node == "model":
+            by_node += message.text
+
+# %% [markdown]
+# The four, in this order:
+
+# %%
+for shown in (everything, old_node, by_type, by_node):
+    print(repr(shown))
+
+# %% [markdown]
+# The type says what it is: a piece that a model writes. It does not say for
+# whom. A summary, a guard and a model that a tool asks (in the node `tools`)
+# write such pieces, too. **Name the node that speaks to the user.** In a
+# graph of your own, the names are yours.
+#
+# ## Several models in one node
+#
+# Then the node's name does not help. A **tag** on a model does: it appears in
+# `about["tags"]`. One tag has a meaning of its own. `nostream` says: do not
+# stream this one.
+#
+# **Predict.** What arrives of a model with `nostream`, instead of its tokens?
+#
+# <details><summary>Answer</summary>
+#
+# The whole message, once, because the node returned it. It is no chunk, so
+# the filter by type drops it. Of a helper, whose message no node returns,
+# nothing arrives.
+#
+# </details>
+
+# %%
+for tag in ("final", "nostream"):
     tagged = ChatOpenAI(model=model.name, tags=[tag])
-    stream = create_agent(tagged, tools=[]).astream(question, **MESSAGES)
-    seen = [(m.type, a.get("tags")) async for m, a in stream if m.text]
+    seen = []
+    async for part in create_agent(tagged, tools=[]).astream(
+        QUESTION, stream_mode="messages", version="v2"
+    ):
+        message, about = part["data"]
+        if message.text:
+            seen.append((message.type, about.get("tags")))
     print(f"{tag:9}", len(seen), "with text, the first:", seen[0])
 
 # %% [markdown]
-# ## The same node, called five ways
-#
-# **Predict.** In which of these five nodes do tokens reach you while the
-# model still writes?
-#
-# <details><summary>Answer</summary>
-#
-# In all but the last. You stream the graph, so LangGraph makes every model
-# call in it stream, `invoke` too. The last one blocks the event loop. The
-# tokens arrive, and nobody can hand them to you.
-#
-# </details>
-
-
-# %%
-async def ainvoke(state):
-    return {"messages": await llm.ainvoke(state["messages"])}
-
-
-async def astream(state):
-    chunks = [chunk async for chunk in llm.astream(state["messages"])]
-    return {"messages": sum(chunks[1:], chunks[0])}
-
-
-def def_invoke(state):
-    return {"messages": llm.invoke(state["messages"])}
-
-
-async def to_thread(state):
-    return await asyncio.to_thread(def_invoke, state)
-
-
-async def async_invoke(state):
-    return def_invoke(state)
-
-
-# %%
-from workshop.observe import Timeline
-
-times = {}
-for node in ainvoke, astream, def_invoke, to_thread, async_invoke:
-    name, sent = node.__name__, 0
-    with Timeline() as times[name], model.meter() as meter:
-        async for message, _ in graph_of(node).astream(question, **MESSAGES):
-            if message.text and not sent:
-                sent, wait = meter.read().tokens_sent, times[name].took
-    early = sent < meter.tokens_sent
-    print(f"{name:12} early: {early!s:5} first token after {wait:.2f} s")
-Timeline.compare(times)
-
-# %% [markdown]
-# *Early* is counted: at your first token the model had more to send. The
-# total is the same five times. What a user feels is the first token: in four
-# nodes it comes at a third of the wait, in the last one at its end.
-#
-# ## Agents inside a graph
-#
-# **Predict.** An agent is a node of a graph, then a function calls it inside
-# a node. Do its tokens come out?
-#
-# <details><summary>Answer</summary>
-#
-# Only with `subgraphs=True`, in both cases. Without it you get each message
-# whole, when the node has ended.
-#
-# </details>
-
-# %%
-for node in agent, ask_agent:
-    outside = graph_of(node).astream(question, **MESSAGES)
-    inside = graph_of(node).astream(question, subgraphs=True, **MESSAGES)
-    print(*[m.text async for m, _ in outside if m.text], sep="|")
-    print(*[m.text async for _, (m, _) in inside if m.text], sep="|")
-
-# %% [markdown]
-# With `subgraphs=True` each part is `(namespace, (message, about))`. The
-# namespace says which agent speaks, such as `("reply:…",)`.
+# Tag every helper with `nostream`, and filter as well. Then one forgotten tag
+# does no harm.
 #
 # ## Structured output
 #
-# **Predict.** A model that must answer with an order: `dish` and `table`.
-# What can you stream before its JSON is complete?
+# **Predict.** A model must answer with an `Order`. Can you stream one?
 #
 # <details><summary>Answer</summary>
 #
-# The object as far as it is known. Each part replaces the one before.
+# As a class: no. You get one `Order`, at the end, because half an order would
+# not be valid. As a JSON schema: yes, in drafts, and each replaces the one
+# before.
 #
 # </details>
 
 # %%
-from pydantic import create_model
+from pydantic import BaseModel
 
-Order = create_model("Order", dish=str, table=int)
-waiter = llm.with_structured_output(Order.model_json_schema())
-print([part async for part in waiter.astream("Table 4 orders the soup")])
+
+class Order(BaseModel):
+    dish: str
+    table: int
+
+
+whole_order = llm.with_structured_output(Order, method="function_calling")
+drafts = llm.with_structured_output(Order.model_json_schema())
+for waiter in (whole_order, drafts):
+    async for part in waiter.astream("Table 4 orders the soup"):
+        print(repr(part))
 
 # %% [markdown]
-# Each part is a draft: for a moment the dish was `the`. Act on the last one.
+# For a moment the dish was `the`. Show drafts, and act on the last one. (The
+# default method gives the same `Order`, and a warning from Pydantic.)
 #
-# ## What people get wrong: *I left, so the model stopped*
+# ## How did it end?
 #
-# Here are two ways to leave after the first token. `count` lets somebody
-# leave, waits until the model is idle, and prints what the **model** counted.
+# An answer can end early and look complete. Near its end comes a chunk with
+# a `finish_reason`: `stop`, `tool_calls`, `length` (out of tokens) or
+# `content_filter`. `model.fault` makes the next answer end in such a way.
+
+
+# %%
+import openai
+
+
+async def watch_the_end(kind):
+    text = ""
+    reason = None
+    try:
+        async for part in agent.astream(
+            {"messages": [("user", "What is LangGraph?")]},
+            stream_mode="messages",
+            version="v2",
+        ):
+            message, _ = part["data"]
+            text += message.text
+            reason = message.response_metadata.get("finish_reason", reason)
+    except openai.APIError as error:
+        reason = type(error).__name__
+    print(f"{kind:14} {reason!s:21} {text}")
+
+
+# %% [markdown]
+# After `no_done` the stream just ends: no reason, and no `[DONE]`, the line
+# that closes such a stream. After `cut` the connection breaks. `error_event`
+# is an error in a stream that began well. `refusal` is a model that says no.
 #
-# **Predict.** One of the three rows keeps the stream in a variable. For which
-# row does the model write on?
+# **Predict.** Which of them raise an exception?
 #
 # <details><summary>Answer</summary>
 #
-# For the kept one, to the end. `break` does not close a generator. It is
-# closed when nothing refers to it any more.
+# Only the last two. The client takes `no_done` for an end, and nobody
+# complains. Of a refusal nothing is left: no text, and the reason `stop`.
 #
 # </details>
 
 # %%
-from contextlib import aclosing
-
-
-async def just_break(stream):
-    async for message, _ in stream:
-        if message.text:
-            break
-
-
-async def close(stream):
-    async with aclosing(stream):
-        await just_break(stream)
-
-
-# %%
-async def count(name, leaving):
-    m = model.meter()
-    await asyncio.gather(leaving, return_exceptions=True)
-    left = m.read().tokens_sent
-    while m.read().in_flight:
-        await asyncio.sleep(0.05)
-    print(f"{name:11}{m.cut_off} cut off, went on: {m.tokens_sent > left + 5}")
-
-
-await count("break", just_break(chat.astream(question, **MESSAGES)))
-await count("kept", just_break(kept := chat.astream(question, **MESSAGES)))
-await count("aclosing", close(chat.astream(question, **MESSAGES)))
+await watch_the_end("complete")
+for kind in ("length", "content_filter", "no_done", "cut", "error_event"):
+    model.fault(kind, after_tokens=4)
+    await watch_the_end(kind)
+model.fault("refusal")
+await watch_the_end("refusal")
 
 # %% [markdown]
-# A variable, a debugger or a traceback is enough to keep a generator, and you
-# pay for tokens that nobody reads. Write `aclosing`.
+# **An answer is complete if its reason is `stop` and it has text.** Store the
+# reason with the answer, and tell the user when it is another one.
 #
-# ## A retry says it twice
-#
-# **Predict.** The connection breaks after three tokens, and LangGraph runs
-# the node again, as its policy says. What does the user read?
-#
-# <details><summary>Answer</summary>
-#
-# The three tokens, and then everything. Nothing takes back what was yielded.
-# But the second try has an `id` of its own.
-#
-# </details>
-
-# %%
-from langgraph.types import RetryPolicy
-
-graph = graph_of(ainvoke, retry_policy=RetryPolicy(initial_interval=0.1))
-model.fault("cut", after_tokens=3)
-texts = {}
-async for message, _ in graph.astream(question, **MESSAGES):
-    texts[message.id] = texts.get(message.id, "") + message.text
-print("as it came:", "".join(texts.values()))
-print("last id   :", list(texts.values())[-1])
-
-# %% [markdown]
-# So a screen keeps one text for each `id` and replaces it. To a client that
-# can only append, send an event that says *start again*.
-#
-# ## A token panel
-#
-# `show` streams into two widgets: the text, and what a user feels, which is
-# the time to the first token and the speed. It does not use `with Output():`
-# around an `await`. That would catch what other cells print meanwhile.
-#
-# The text of a model may contain HTML. `mistune` renders Markdown and escapes
-# everything else.
-
-
-# %%
-async def show():
-    clock = asyncio.get_running_loop().time
-    text, began, arrived = "", clock(), []
-    async with aclosing(chat.astream(card, **MESSAGES)) as stream:
-        async for message, _ in stream:
-            if message.text:
-                text += message.text
-                view.value = markdown(text)
-                arrived.append(clock() - began)
-                speed = len(arrived) / arrived[-1]
-                facts.value = f"first {arrived[0]:.2f} s, {speed:.0f} tokens/s"
-
-
-# %%
-import ipywidgets as widgets
-import mistune
-
-
-def begin():
-    runs.append(loop.create_task(show()))
-
-
-view, facts = widgets.HTML(), widgets.Label()
-start, stop = (widgets.Button(description=d) for d in ("Start", "Stop"))
-card = {"messages": [("user", "Write the card in Markdown, 60 words")]}
-markdown = mistune.create_markdown()
-loop, runs = asyncio.get_running_loop(), []
-start.on_click(lambda _: [stop.click(), loop.call_soon_threadsafe(begin)])
-stop.on_click(lambda _: [loop.call_soon_threadsafe(r.cancel) for r in runs])
-print(markdown("**soup** <b>"))
-widgets.VBox([widgets.HBox([start, stop]), facts, view])
-
-# %% [markdown]
-# Press **Start**, then **Stop**. On a page without a kernel you see no panel.
-# The next cell presses its buttons for you, and then uses a time limit.
-#
-# Stop cancels the task, and Start presses Stop first. JupyterLab may deliver
-# a click in another thread: `call_soon_threadsafe` takes it to your loop.
-#
-# On Python 3.11 a cancel can get lost: if the next token is already waiting,
-# `asyncio.wait_for` swallows it. `ChatOpenAI` waits so for each token, unless
-# you set `stream_chunk_timeout=None`, as `chat` does. 3.12 mended it.
-#
-# **Predict.** Does the model stop, both times?
-#
-# <details><summary>Answer</summary>
-#
-# Yes. `wait_for` and `asyncio.timeout` are a cancel with a clock.
-#
-# </details>
-
-# %%
-start.click()
-await asyncio.sleep(0.5)
-stop.click()
-await count("Stop", runs[-1])
-await count("time limit", asyncio.wait_for(show(), 0.5))
-
-# %% [markdown]
 # ## Check yourself
 #
 # Replace the `...`. The function gets both parts of what `messages` mode
 # yields. It says whether users should see the text. It must be right for
-# `create_agent` and for the older `create_react_agent`.
+# `create_agent` and for the older `create_react_agent`, whatever helpers
+# write beside them.
 
 
 # %%
-def for_user(message, about) -> bool:
-    # TODO (about 1 line)
+from workshop.checks import check
+
+
+def for_user(message, about):
+    # TODO (about 2 lines)
     ...
 
 
@@ -411,23 +308,24 @@ await check("05.0", for_user)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# The node has another name in each. What do a token and the result of a tool
-# never have in common? And an empty chunk is nothing to show.
+# Two names of nodes are right. In these nodes, some chunks have no text, and
+# a model with `nostream` leaves a whole message.
 #
 # </details>
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# return message.type == "AIMessageChunk" and bool(message.text)
+# speaks = about["langgraph_node"] in ("model", "agent")
+# return speaks and message.type == "AIMessageChunk" and message.text != ""
 # ```
 #
 # </details>
 #
 # ## Keep
 #
-# - Filter by type; tell models apart by tag; read `text`; add chunks with `+`.
-# - A sync call in an `async def` node turns a stream into one lump.
-# - You have left a stream when the model has stopped: `aclosing` or cancel.
+# - Add chunks with `+`; read `text`.
+# - Show what the right node says, in chunks. Tag helpers with `nostream`.
+# - Complete is what ended with `stop` and has text.
 #
 # **Next:** [Lab 05](../exercises/05_token_streaming.ipynb)

@@ -1,141 +1,180 @@
 # %% [markdown]
-# # Build a streaming service that resumes, refuses and says when it failed
+# # Send events that say how it ended, and let readers come back
 #
-# previous: [07 · FastAPI streaming](07_fastapi_streaming.ipynb) ·
-# next: [11 · Parallel graphs](11_parallel_graphs.ipynb) ·
+# previous: [08 · When the reader leaves](08_when_the_reader_leaves.ipynb) ·
+# next: [10 · A streaming service](10_streaming_service.ipynb) ·
 # lab: [09](../exercises/09_events_and_resume.ipynb)
 #
-# In twenty minutes you will be able to:
+# In {minutes} minutes you will be able to:
 #
 # - stream typed events, the last of which says how the answer ended;
-# - let a client come back after a lost connection: no token is lost, doubled
-#   or paid for twice;
-# - refuse, limit and stop answers, and put a chat page in front of them.
+# - keep a run for readers who come, go and come back;
+# - say when such a run ends, and when it is forgotten.
 #
-# Builds on lessons 05 and 07.
+# Builds on lessons 07 and 08.
 
 # %%
 import asyncio
-import os
+from contextlib import asynccontextmanager
+from typing import Annotated
 
 import httpx2
+from fastapi import Depends, FastAPI, Header, HTTPException
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from langchain.agents import create_agent
+from langchain_openai import ChatOpenAI
 
 from workshop.model import connect
 from workshop.serve import serve
 
 model = connect()
-from fastapi import Depends, FastAPI, Header, HTTPException, WebSocket, routing
-from fastapi.sse import EventSourceResponse, ServerSentEvent
-from langchain.agents import create_agent
-from langchain_openai import ChatOpenAI
-
 llm = ChatOpenAI(model=model.name, max_retries=0, stream_chunk_timeout=None)
 agent = create_agent(llm, tools=[])
 
 # %% [markdown]
+# `fastapi.sse` is new: this needs FastAPI 0.135 or later.
+#
 # ## Events instead of text
 #
 # Plain text cannot say what it is, nor how it ended. **Server-sent events**
 # (SSE) are text, too: lines such as `event: token`, and an empty line after
 # each event. FastAPI writes them for an endpoint that is a generator and has
-# this `response_class`. `/plain` is the notes' way, to compare.
+# this `response_class`.
 #
-# **Predict.** An answer has two paragraphs. One of its tokens is an empty
-# line, and an empty line ends an event. What becomes of that token?
-#
-# <details><summary>Answer</summary>
-#
-# It arrives: `data` is written as JSON, so its line breaks become `\n`. By
-# hand, with `f"data: {text}\n\n"`, it would be lost.
-#
-# </details>
+# `said` yields what the agent's node `model` says.
+
 
 # %%
-from fastapi.responses import StreamingResponse
-
-
-async def tokens(q, graph=agent, thread="1"):
-    given = {"messages": q}, {"configurable": {"thread_id": thread}}
-    async for message, _ in graph.astream(*given, stream_mode="messages"):
-        if message.type == "AIMessageChunk" and message.text:
-            yield message.text
+async def said(question):
+    given = {"messages": [("user", question)]}
+    async for part in agent.astream(
+        given, stream_mode="messages", version="v2"
+    ):
+        message, about = part["data"]
+        if about["langgraph_node"] == "model":
+            yield message
 
 
 app = FastAPI()
-app.get("/plain")(lambda q="soup": StreamingResponse(tokens(q)))
 
 
 @app.get("/sse", response_class=EventSourceResponse)
-async def sse(q: str = "soup"):
-    async for text in tokens(q):
-        yield ServerSentEvent(event="token", data=text)
+async def sse(q: str):
+    async for message in said(q):
+        if message.text:
+            yield ServerSentEvent(event="token", data=message.text)
 
-
-# %%
-routing._PING_INTERVAL = 0.1  # private; it is 15 seconds
-async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
-    wire = await client.get("/sse", params={"q": "A meal in two paragraphs"})
-print(*dict.fromkeys(wire.text.strip().split("\n\n")), sep="\n\n")
-routing._PING_INTERVAL = 15
 
 # %% [markdown]
-# This is what travels, each block shown once. `: ping` is a comment, which
-# clients skip. FastAPI sends one after 15 silent seconds, so that no proxy
-# takes the connection for dead. The cell shortened that to show you one.
+# Four events of an answer, as they travel:
+
+# %%
+meal = {"q": "A meal in two paragraphs"}
+
+async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
+    wire = await client.get("/sse", params=meal)
+
+print("\n\n".join(wire.text.split("\n\n")[3:7]))
+
+# %% [markdown]
+# One token is an empty line, which would end its event. It arrives, because
+# `data` is written as JSON. By hand, with `f"data: {text}\n\n"`, it would be
+# lost. After 15 silent seconds FastAPI also sends `: ping`, a comment that
+# clients skip: no proxy takes the connection for dead.
 #
 # ## What people get wrong: *the stream ended, so the answer is complete*
 #
-# **Predict.** The model breaks off after three tokens. Which client notices,
-# that of `/plain` or that of `/sse`?
+# In lesson 07 a plain stream broke off when the model did, and the client got
+# an error.
+#
+# **Predict.** The model breaks off after three tokens. What does a client of
+# `/sse` get?
 #
 # <details><summary>Answer</summary>
 #
-# Only that of `/plain`: its body breaks off. FastAPI ends the events as if
-# nothing had happened.
+# Three tokens, 200, and a clean end, as if that were all.
 #
 # </details>
 
 # %%
+model.fault("cut", after_tokens=3)
+
 async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
-    for path in "/plain", "/sse":
-        model.fault("cut", after_tokens=3)
-        [seen] = await asyncio.gather(client.get(path), return_exceptions=True)
-        print(path, repr(seen), getattr(seen, "text", ""))
+    reply = await client.get("/sse", params=meal)
+
+print(reply.status_code, reply.text, sep="\n")
 
 # %% [markdown]
-# Three tokens, `200 OK`, a clean end: a whole answer looks the same. A
-# browser's `fetch` sees no error either. (A failure at once, without a pause
-# before it, breaks off both. Count on neither.) So the last event must say
-# how it ended. **A stream without `done` or `error` was cut.**
+# Why? So that it can send pings, FastAPI runs your generator in another task,
+# which writes into a pipe. When the generator fails, that task closes the
+# pipe. The response takes a closed pipe for the end. The error comes out after
+# it, in the log.
+#
+# Models end early without any error, too. They say so in `finish_reason`,
+# which comes with the last chunk.
+#
+# **Predict.** An answer reaches its `max_tokens`; a filter cuts one; a stream
+# just ends after three tokens. Which of the three raises an error?
+#
+# <details><summary>Answer</summary>
+#
+# None. Only `finish_reason` tells them from a whole answer.
+#
+# </details>
+
+# %%
+for fault in (None, "length", "content_filter", "no_done"):
+    if fault:
+        model.fault(fault, after_tokens=3)
+    reason = None
+    async for message in said("What is LangGraph?"):
+        reason = message.response_metadata.get("finish_reason", reason)
+    print(fault, "->", reason)
+
+# %% [markdown]
+# So the last event must say how it ended, and **a stream without such an
+# event was cut.**
 #
 # ## A run of its own
 #
 # Who loses the connection should not lose the answer. So the answer is a
-# **run**: a task that writes a list of events, whoever reads.
+# **run**: a task that writes a list of events, whoever reads it.
 #
-# Whatever ends it becomes an event: success, failure, time limit, cancel.
-# Clients get the name of an error; its text may hold keys. `changed` wakes
-# those who wait. A run that nobody reads for `GRACE` seconds is cancelled.
+# - Whatever ends it becomes an event: `done` with the `finish_reason`, or
+#   `error` with the name of the error. (Its text may hold keys.) A cancel is
+#   told and raised again, as every cancel should be.
+# - `changed` wakes readers. `set` wakes all who wait now. `clear` makes the
+#   next ones wait again.
+# - `follow` yields what a reader has not seen, then waits for more. Event
+#   number 6 is `events[5]`.
+
 
 # %%
-from contextlib import asynccontextmanager
-
-loop, GRACE = asyncio.get_running_loop(), 2
+LIMIT = 5  # seconds that an answer may take; at work some minutes
 
 
 class Run:
-    def __init__(self, *question):
-        self.events, self.changed, self.readers = [], asyncio.Event(), 0
-        self.task = asyncio.create_task(self.answer(*question))
-        self.timer = loop.call_later(GRACE, self.task.cancel)
+    def __init__(self, question):
+        self.events = []
+        self.changed = asyncio.Event()
+        self.task = asyncio.create_task(self.answer(question))
 
-    async def answer(self, *question):
+    async def answer(self, question):
+        reason = None
         try:
-            async with asyncio.timeout(4):
-                async for text in tokens(*question):
-                    self.add("token", text)
-            self.add("done", "complete")
-        except BaseException as error:  # a cancel, too
+            async with asyncio.timeout(LIMIT):
+                async for message in said(question):
+                    if message.text:
+                        self.add("token", message.text)
+                    about = message.response_metadata
+                    reason = about.get("finish_reason", reason)
+            if reason is None:
+                raise EOFError("the model just ended")
+            self.add("done", reason)
+        except asyncio.CancelledError:
+            self.add("error", "stopped")
+            raise
+        except Exception as error:
             self.add("error", type(error).__name__)
 
     def add(self, name, data):
@@ -143,328 +182,168 @@ class Run:
         self.changed.set()
         self.changed.clear()
 
-
-# %% [markdown]
-# ## One memory for all requests
-#
-# `lifespan` runs once: up to `yield` before the first request, the rest after
-# the last. It opens the memory and builds the graph that all requests share.
-# A thread is a conversation. Here a run goes by the name of its thread.
-#
-# Three runs may be under way. Who comes fourth gets **503** at once, and in
-# `Retry-After` the seconds to wait. The code counts tasks that are not done,
-# so there is nothing to give back, and nothing to forget.
-
-# %%
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-
-
-@asynccontextmanager
-async def lifespan(app):
-    async with AsyncSqliteSaver.from_conn_string(":memory:") as memory:
-        app.state.agent = create_agent(llm, [], checkpointer=memory)
-        yield
-
-
-app, runs = FastAPI(lifespan=lifespan), {}
-
-
-@app.post("/runs/{thread}")
-async def start(thread: str, q: str):
-    if sum(not run.task.done() for run in runs.values()) >= 3:
-        raise HTTPException(503, "three are running", {"Retry-After": "1"})
-    runs[thread] = Run(q, app.state.agent, thread)
+    async def follow(self, seen):
+        while seen < len(self.events) or not self.task.done():
+            if seen == len(self.events):
+                await self.changed.wait()
+            for name, data in self.events[seen:]:
+                seen += 1
+                yield ServerSentEvent(event=name, id=str(seen), data=data)
 
 
 # %% [markdown]
 # ## Readers come and go
 #
-# A dependency with `yield` runs before the response begins, and again when it
-# is over, however it ended. This one counts readers. When the last one
-# leaves, the clock of `GRACE` starts; who comes back stops it. It also sends
-# the 404: a generator's first line runs when the status has gone out already.
+# Who comes back names the last event seen in the header `Last-Event-ID`. A
+# browser's `EventSource` does so by itself.
 #
-# `follow` yields what a reader has not seen, then waits for more. Who comes
-# back names the last event seen in `Last-Event-ID`. A browser's
-# `EventSource` does so by itself.
-#
-# After you change an endpoint, run the cells from `lifespan` on again.
-
+# `find` is a dependency: it runs before the response begins, so it can still
+# refuse. The first line of a generator runs when the status has gone out.
+# A number below 0, or no number, gets 422 by `ge=0`. One that the run has not
+# reached was seen elsewhere: with 200 its reader would wait in vain.
 
 # %%
-async def reading(thread: str):
-    if thread not in runs:
+runs = {}
+
+
+async def find(name: str, last_event_id: Annotated[int, Header(ge=0)] = 0):
+    if name not in runs:
         raise HTTPException(404, "no such run")
-    run = runs[thread]
-    run.readers += 1
-    run.timer.cancel()
-    try:
-        yield run
-    finally:
-        run.readers -= 1
-        if not run.readers:
-            run.timer = loop.call_later(GRACE, run.task.cancel)
+    run = runs[name]
+    if last_event_id > len(run.events):
+        raise HTTPException(422, "no such event")
+    return run.follow(last_event_id)
 
+
+# %% [markdown]
+# `PUT` starts a run, under a name that the client makes up. Sent twice, it
+# starts one. `GET` only reads.
+#
+# `runs` grows for ever unless somebody forgets. No run lasts longer than
+# `LIMIT`, so `call_later` can forget it `KEEP` seconds after that. What comes
+# after the `yield` of `lifespan` runs when the server stops: the `stop_all` of
+# lesson 08.
+#
+# Take this cell and the two above to work.
 
 # %%
-reader = Depends(reading)
+KEEP = 1  # seconds until an ended run is forgotten; at work an hour
 
 
-async def follow(run, seen):
-    while seen < len(run.events) or not run.task.done():
-        if seen >= len(run.events):
-            await run.changed.wait()
-        for name, data in run.events[seen:]:
-            seen += 1
-            yield ServerSentEvent(event=name, id=str(seen), data=data)
+@asynccontextmanager
+async def lifespan(app):
+    yield
+    tasks = [run.task for run in runs.values()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@app.get("/runs/{thread}", response_class=EventSourceResponse)
-async def read(run=reader, last_event_id: int = Header(0)):
-    async for event in follow(run, last_event_id):
+app = FastAPI(lifespan=lifespan)
+
+
+@app.put("/answers/{name}")
+async def start(name: str, q: str):
+    if name not in runs:
+        runs[name] = Run(q)
+        loop = asyncio.get_running_loop()
+        loop.call_later(LIMIT + KEEP, runs.pop, name)
+
+
+@app.get("/answers/{name}", response_class=EventSourceResponse)
+async def read(events: Annotated[object, Depends(find)]):
+    async for event in events:
         yield event
 
 
 # %% [markdown]
-# The client does its half. It asks until it is let in, and it comes back
-# until an event says how the answer ended. Ours also hangs up on purpose,
-# after every `most` events. It returns all the data that it got.
-
+# Ada asks, hangs up after the fifth event, and comes back. `client.sse` of
+# httpx2 parses the events as they come.
 
 # %%
-async def ask(client, thread, q="What is LangGraph?", most=99):
-    url, got = f"/runs/{thread}", []
-    while (post := await client.post(url, params={"q": q})).status_code == 503:
-        await asyncio.sleep(int(post.headers["Retry-After"]))
-    while not got or got[-1].event == "token":
-        seen = {"Last-Event-ID": got[-1].id} if got else {}
-        async with client.sse(url, headers=seen) as events:
-            async for event in events:
-                got.append(event)
-                if len(got) % most == 0:
-                    break
-    return "|".join(event.json() for event in got)
+first = []
 
-
-# %% [markdown]
-# **Predict.** Eight tables ask the same at once, and each hangs up after
-# every fifth event. How many requests does the model get? How many at once?
-# How many different texts come out?
-#
-# <details><summary>Answer</summary>
-#
-# Eight, three and one. Nobody asks the model twice, and no token is lost or
-# doubled.
-#
-# </details>
-
-# %%
 async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
     with model.meter() as meter:
-        tables = [ask(client, f"table {n}", most=5) for n in range(8)]
-        texts = await asyncio.gather(*tables)
-print(*set(texts), meter, sep="\n")
+        await client.put("/answers/Ada", params=meal)
+        async with client.sse("/answers/Ada") as events:
+            async for event in events:
+                first.append(event)
+                if len(first) == 5:
+                    break
+        seen = {"Last-Event-ID": first[-1].id}
+        rest = await client.get("/answers/Ada", headers=seen)
+
+print([event.json() for event in first])
+print(rest.text)
+print(meter)
 
 # %% [markdown]
-# Every table lost its connection twice, and has the whole answer, with its
-# end. The five that were refused came back when they were told to.
+# The rest begins with event 6, and the model was asked once.
 #
-# **Predict.** Four long stories are asked for. Nobody reads them. What does
-# the model count?
+# **Predict.** For Bob the model stalls after three tokens. Then come readers
+# with a `Last-Event-ID` of 3, -3 and 999. One more comes two seconds later.
+# What does each of them get?
 #
 # <details><summary>Answer</summary>
 #
-# Three requests, for the fourth was refused. All three are cut off after two
-# seconds.
+# Bob reads three tokens, and `error` with `TimeoutError`. Who has seen three
+# gets that event; the next two get 422. Later there is no such run.
 #
 # </details>
 
 # %%
+model.fault("stall", after_tokens=3)
+
 async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
-    meter, story = model.meter(), {"q": "Tell me a story in 99 words"}
-    print([await client.post(f"/runs/{n}", params=story) for n in range(4)])
-    await asyncio.sleep(GRACE + 1)
-print(meter.read().cut_off, "of", meter.requests, "cut off")
+    await client.put("/answers/Bob", params=meal)
+    bob = await client.get("/answers/Bob")
+    print(bob.text[-35:])
+
+    for seen in ("3", "-3", "999"):
+        headers = {"Last-Event-ID": seen}
+        reply = await client.get("/answers/Bob", headers=headers)
+        print(seen, reply.status_code)
+
+    await asyncio.sleep(KEEP + 1)
+    late = await client.get("/answers/Bob")
+    print("later", late.status_code)
 
 # %% [markdown]
-# The grace time has a price: that long you pay for an answer that nobody may
-# want.
-#
-# **Predict.** The model breaks off after three tokens. Then, for another
-# client, it stalls there. What do they read last?
-#
-# <details><summary>Answer</summary>
-#
-# The event `error`: with what the model's client raised, and with
-# `TimeoutError` after the four seconds that a run may take.
-#
-# </details>
-
-# %%
-async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
-    for fault in "cut", "stall":
-        model.fault(fault, after_tokens=3)
-        print(fault, await ask(client, fault))
-
-# %% [markdown]
-# Now they know, and can offer to ask again.
-#
-# **Predict.** Ada says her name, then asks for it. Then the app starts anew,
-# with an empty memory, as each request would if it opened its own. Ada asks
-# again. What does she hear?
-#
-# <details><summary>Answer</summary>
-#
-# Her name, and then that she has not told it. A memory that is made for one
-# request forgets.
-#
-# </details>
-
-# %%
-for questions in ["My name is Ada", "What is my name?"], ["What is my name?"]:
-    async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
-        for q in questions:
-            print(await ask(client, "Ada", q))
-    print()
-
-# %% [markdown]
-# ## Stop, over a WebSocket
-#
-# SSE goes one way, so a stop is another request. A **WebSocket** goes both
-# ways, if somebody listens while you send. Here a second task does: it waits
-# for any word, or for the end of the connection.
-#
-# **Predict.** A client sends a word after its first token. What does it get
-# last, from a handler that only sends, and from one that listens?
-#
-# <details><summary>Answer</summary>
-#
-# From the first one, the end of the whole answer. The second one cancels the
-# run, and its last event says so.
-#
-# </details>
-
-# %%
-from websockets import connect as open_ws
-
-
-@app.websocket("/{thread}/{listen}")
-async def chat(socket: WebSocket, listen: bool, run=reader):
-    async def wait_for_stop():
-        await socket.receive()
-        run.task.cancel()
-
-    await socket.accept()
-    run.listener = asyncio.create_task(wait_for_stop()) if listen else None
-    async for event in follow(run, 0):
-        await socket.send_text(f"{event.event} {event.data}")
-    await socket.close()
-
-
-# %%
-for listen in "no", "yes":
-    runs["ws"] = Run("Tell me a story in 40 words")
-    async with serve(app) as url, open_ws(f"ws{url[4:]}/ws/{listen}") as ws:
-        await ws.send(await ws.recv())
-        print(listen, [w async for w in ws][-1], len(runs["ws"].events) > 40)
-
-# %% [markdown]
-# `True` says that the run wrote all 40 words. The other one stopped.
-#
-# ## All of it: the finished service
-#
-# [`service.py`](../solutions/service.py) is this lesson carried to its end. A
-# run has a random id, and `DELETE` stops it. Events are kept on disk, so that
-# a reader may come back to another worker. What a token costs, and what made
-# it cheaper, is [measured](../benchmarks/services.md). At work you start it
-# with `uvicorn service:app --app-dir solutions --workers 2`.
-#
-# Here it runs on this kernel, with a page to chat. The frame works if your
-# browser is on the same machine.
-
-# %%
-import logging
-import runpy
-
-import ipywidgets as widgets
-from IPython.display import display
-
-os.environ["SERVICE_DB"] = ":memory:"
-logging.getLogger("service").addHandler(logging.NullHandler())
-service = runpy.run_path("../solutions/service.py")["app"]
-site, page = serve(service), widgets.HTML()
-display(page)
-page.value = f"<iframe src={await site.start()} width=100% height=420>"
-ASK = {"message": "Tell me a story in 60 words"}
-
-# %% [markdown]
-# Chat with it before you run the next cell, which stops it. Ask for 99 words
-# and press Stop. (Without a kernel you see no page.)
-#
-# ## Test what you have built
-#
-# `ASGITransport` calls an app without a socket. That suits tests.
-#
-# **Predict.** A client has just got the status of an answer. How many calls
-# are in flight at the model: with that transport, and over a socket?
-#
-# <details><summary>Answer</summary>
-#
-# None and one. The transport collects the whole answer first.
-#
-# </details>
-
-# %%
-for way in httpx2.ASGITransport(service), None:
-    client = httpx2.AsyncClient(transport=way, base_url=site.url)
-    async with client, client.stream("POST", "/threads/1/runs", json=ASK) as r:
-        print("by socket:", way is None, r, model.meter().in_flight)
-await site.stop()
-
-# %% [markdown]
-# So it is good for statuses and bodies. It cannot show that something
-# streams, and none of its clients hangs up in mid-answer. Test those over a
-# socket, as the labs' checks do.
+# Who closes the page for good leaves a run behind that you pay for. The
+# service of lesson 10 cancels it after a few seconds without a reader.
 #
 # ## Check yourself
 #
-# An answer that fails before its first token can still have an honest status.
-# Replace the `...`. The function gets what the graph raised. It returns the
-# `HTTPException`: 429 if the model is asked too often, with its
-# `Retry-After`; 504 if time ran out; 502 for all else. It does not quote the
-# error.
+# Now the page. `names` is a list of the events that came, such as `["token",
+# "token", "done"]`. Replace the `...`: return `"complete"` after `done`,
+# `"failed"` after `error`, and `"cut"` if the stream just ended, whenever.
 
 # %%
-import openai
-
 from workshop.checks import check
 
 
-def refusal(error: openai.OpenAIError | TimeoutError) -> HTTPException:
-    # TODO (about 6 lines)
+def how_it_ended(names):
+    # TODO (about 2 lines)
     ...
 
 
 # %%
-await check("09.0", refusal)
+await check("09.0", how_it_ended)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# `openai.RateLimitError` has a `response` with `headers`. Time runs out as
-# `TimeoutError`, from `asyncio.timeout`, and as `openai.APITimeoutError`.
+# The last one decides. A stream may be cut before its first event: then
+# `names[-1]` raises an `IndexError`.
 #
 # </details>
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# if isinstance(error, openai.RateLimitError):
-#     wait = error.response.headers.get("retry-after", "1")
-#     return HTTPException(429, "asked too often", {"Retry-After": wait})
-# if isinstance(error, TimeoutError | openai.APITimeoutError):
-#     return HTTPException(504, "the model took too long")
-# return HTTPException(502, "the model failed")
+# last = names[-1] if names else "nothing"
+# return {"done": "complete", "error": "failed"}.get(last, "cut")
 # ```
 #
 # </details>
@@ -472,7 +351,8 @@ await check("09.0", refusal)
 # ## Keep
 #
 # - Every answer ends with `done` or `error`. Without either, it was cut.
-# - A run is a task with a list of events. Readers come, go and come back.
-# - Count what runs, refuse the surplus at once, and say when to come again.
+# - `finish_reason` says whether the model had more to say.
+# - A run is a task with a list of events. Readers come, go and come back, and
+#   in the end it is forgotten.
 #
 # **Next:** [Lab 09](../exercises/09_events_and_resume.ipynb)

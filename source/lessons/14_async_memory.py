@@ -1,24 +1,22 @@
 # %% [markdown]
 # # Give streaming graphs a memory
 #
-# previous: [11 · Parallel graphs](11_parallel_graphs.ipynb) ·
-# next: [08 · Break it on purpose](08_break_it_on_purpose.ipynb) ·
+# previous: [13 · Fan out](13_fan_out.ipynb) ·
+# next: [15 · Shared memory](15_shared_memory.ipynb) ·
 # lab: [14](../exercises/14_async_memory.ipynb)
 #
-# In twenty minutes you will be able to:
+# In {minutes} minutes you will be able to:
 #
 # - stream a conversation that survives a restart of your app;
 # - go on with a run that was cut off, and say what a killed one loses;
-# - keep two messages of one conversation from erasing each other.
+# - open the memory where your app starts, and close it where it ends.
 #
-# Builds on lessons 05 and 07.
+# Builds on lessons 05 and 08.
 
 # %%
 import asyncio
-from collections import defaultdict
-from contextlib import AsyncExitStack, aclosing, nullcontext
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from tempfile import TemporaryDirectory
-from uuid import uuid4
 
 from workshop.model import connect
 
@@ -28,25 +26,19 @@ from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 
 llm = ChatOpenAI(model=model.name, stream_chunk_timeout=None)
-stack, folder = AsyncExitStack(), TemporaryDirectory()
+folder = TemporaryDirectory()
+file = f"{folder.name}/chat.db"
 
 # %% [markdown]
 # ## A thread is a conversation
 #
-# A **checkpointer** keeps the state of a graph under a `thread_id`. The next
-# run with that id begins where the last one ended.
+# A graph forgets its state when a run ends. A **checkpointer**, also called a
+# *saver*, keeps it under a name that you choose, the `thread_id`. The next
+# run with this id begins where the last one ended. What is kept so is called
+# a **thread**; it has nothing to do with Python's threads.
 #
-# `say` streams one turn of a chat, as in lesson 05. Its `lock` does nothing
-# yet.
-#
-# **Predict.** Ada says her name and asks for it. Then Bob asks for his. What
-# do the three answers say?
-#
-# <details><summary>Answer</summary>
-#
-# Ada is remembered. Bob is another thread, which knows nothing of hers.
-#
-# </details>
+# `on` makes the `config` that names a thread. `say` streams one turn of a
+# chat, as in lesson 05. `read` joins its words for printing.
 
 
 # %%
@@ -54,11 +46,16 @@ def on(thread):
     return {"configurable": {"thread_id": thread}}
 
 
-async def say(chat, thread, text, lock=nullcontext):
-    ask = {"messages": [("user", text)]}
-    stream = chat.astream(ask, on(thread), stream_mode="messages")
-    async with lock(thread), aclosing(stream):
-        async for message, _ in stream:
+async def say(chat, thread, text):
+    stream = chat.astream(
+        {"messages": [("user", text)]},
+        on(thread),
+        stream_mode="messages",
+        version="v2",
+    )
+    async with aclosing(stream):
+        async for part in stream:
+            message, _ = part["data"]
             if message.type == "AIMessageChunk" and message.text:
                 yield message.text
 
@@ -67,24 +64,45 @@ async def read(words):
     return "|".join([word async for word in words])
 
 
-# %%
-from langgraph.checkpoint.memory import InMemorySaver
+# %% [markdown]
+# `InMemorySaver` forgets with its process. `AsyncSqliteSaver` writes to a
+# file. It holds an open connection, so it lives in an `async with`.
+#
+# **Predict.** Each turn below opens the file anew, as a restarted app does.
+# Ada says her name and asks for it. Then Bob asks for his. What do the three
+# answers say?
+#
+# <details><summary>Answer</summary>
+#
+# Ada is remembered: what she said is in the file. Bob is another thread,
+# which knows nothing of hers.
+#
+# </details>
 
-chat = create_agent(llm, [], checkpointer=InMemorySaver())
-print(await read(say(chat, "ada", "My name is Ada")))
-print(await read(say(chat, "ada", "What is my name?")))
-print(await read(say(chat, "bob", "What is my name?")))
+# %%
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+
+async def turn(thread, text):
+    async with AsyncSqliteSaver.from_conn_string(file) as saver:
+        chat = create_agent(llm, [], checkpointer=saver)
+        print(await read(say(chat, thread, text)))
+
+
+await turn("ada", "My name is Ada")
+await turn("ada", "What is my name?")
+await turn("bob", "What is my name?")
 
 # %% [markdown]
 # Each run got one new message, and the saver put the older ones before it.
 # Tokens stream as they do without a memory.
 #
-# ## A memory that outlives the process
+# ## What people get wrong: *a sync saver only blocks*
 #
-# `InMemorySaver` forgets with its process. `SqliteSaver` writes to a file.
-# The notes advise an async saver in async code, *to avoid blocking*.
-#
-# **Predict.** For how long does the sync one block this run?
+# There is a `SqliteSaver`, too. *The notes*, the page that this course began
+# with, advise the async one, *to avoid blocking*. So you may think that the
+# sync one works, only slowly. It refuses: its methods for async code only
+# raise.
 
 # %% tags=["raises-exception"]
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -94,48 +112,27 @@ with SqliteSaver.from_conn_string(":memory:") as saver:
     await refusing.ainvoke({"messages": [("user", "Hello")]}, on("ada"))
 
 # %% [markdown]
-# It does not block, it refuses.
-#
-# `AsyncSqliteSaver` holds an open connection, so it lives in an `async with`.
-# No cell can keep one open for the next cell. An `AsyncExitStack` can.
-#
-# **Predict.** `reopen` closes the file and opens it again, as a restart does.
-# Does the second turn know Ada?
-
-# %%
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-
-file = f"{folder.name}/chat.db"
-
-
-async def reopen():
-    await stack.aclose()
-    opening = AsyncSqliteSaver.from_conn_string(file)
-    return await stack.enter_async_context(opening)
-
-
-for text in "My name is Ada", "What is my name?":
-    saver = await reopen()
-    chat = create_agent(llm, [], checkpointer=saver)
-    print(await read(say(chat, "ada", text)))
-
-# %% [markdown]
-# It does: what was said is in the file. The graph is new each time.
-#
 # ## Stop in the middle, look, go on
+#
+# The cells below share one open saver. No cell can keep an `async with` open
+# for the next one. An `AsyncExitStack` can: it enters the block now and leaves
+# it at `aclose()`, the last line of this lesson.
 #
 # A waiter with a tool takes three steps for an answer: `model` calls the
 # tool, `tools` runs it, `model` writes the answer.
 
-
 # %%
+stack = AsyncExitStack()
+opening = AsyncSqliteSaver.from_conn_string(file)
+saver = await stack.enter_async_context(opening)
+
+
 def price(dish: str) -> dict:
     """Look up the price of a dish."""
     return {"dish": dish, "euros": 9}
 
 
 waiter = create_agent(llm, [price], checkpointer=saver)
-thread, meter = uuid4().hex, model.meter()
 
 # %% [markdown]
 # You read one word of the answer and leave. That cancels the run.
@@ -151,198 +148,238 @@ thread, meter = uuid4().hex, model.meter()
 # </details>
 
 # %%
-answer = say(waiter, thread, "What is the price of the soup?")
-async with aclosing(answer):
-    print("read:", await anext(answer))
-state = await waiter.aget_state(on(thread))
-print([m.type for m in state.values["messages"]], "next:", state.next)
+meter = model.meter()
+async with aclosing(say(waiter, "7", "What is the price of soup?")) as words:
+    print("read:", await anext(words))
+
+state = await waiter.aget_state(on("7"))
+print("kept:", [message.type for message in state.values["messages"]])
+print("next:", state.next)
 
 # %% [markdown]
-# `next` names the node that was cut off. With `None` as its input, a run goes
-# on there.
+# `next` names the nodes with which the run would go on: here the one that was
+# cut off. With `None` as its input, a run goes on there.
 #
 # **Predict.** An answer takes two requests to the model. How many does this
 # one take, the one that was cut off included?
+#
+# <details><summary>Answer</summary>
+#
+# Three. Nodes that are done are not paid for again. The one that was cut off
+# begins anew, at its first line.
+#
+# </details>
 
 # %%
-async for update in waiter.astream(None, on(thread)):
-    print("ran:", *update)
+async for part in waiter.astream(
+    None, on("7"), stream_mode="updates", version="v2"
+):
+    print("ran:", *part["data"])
 print(meter.read().requests, "requests,", meter.cut_off, "cut off")
-async for state in waiter.aget_state_history(on(thread)):
-    print(state.metadata["step"], len(state.values["messages"]), state.next)
 
 # %% [markdown]
-# Three. Done nodes are not paid for again. The one that was cut off begins
-# anew, at its first line.
+# Each step left a **checkpoint**, a state that was saved. Lab 14 looks at all
+# of them, and takes a chat back to an older one.
 #
-# Each line of the history is a **checkpoint**, the newest first: its step, the
-# number of messages, and what was next. Give its `config` to `astream`, and
-# you go on from there. Lab 14 takes a chat back so.
-#
-# ## Two messages at once
-#
-# Five messages arrive on one thread: an impatient guest, two tabs, a retry.
-#
-# **Predict.** With the answers these are 10. How many does the thread have in
-# the end?
-
-
-# %%
-async def rush(lock, thread):
-    calls = [say(chat, thread, f"Table {n}", lock) for n in range(1, 6)]
-    await asyncio.gather(*map(read, calls))
-    return len((await chat.aget_state(on(thread))).values["messages"])
-
-
-print(await rush(nullcontext, uuid4().hex), "of 10 messages kept")
-
-# %% [markdown]
-# Two. Each run began with an empty thread and saved what it knew. The last
-# one won. All five answers were streamed and paid for, and no error told you.
-#
-# LangGraph keeps steps in order, not runs. So let one run at a time work on a
-# thread. A lock for each thread id does it, and other threads do not wait.
-
-# %%
-locks = defaultdict(asyncio.Lock)
-
-
-def own_lock(thread):
-    return locks[thread]
-
-
-print(await rush(own_lock, uuid4().hex), "of 10 messages kept")
-
-# %% [markdown]
 # ## A process that is killed
 #
 # A cancelled run still writes what it has. A killed process cannot. What it
-# loses depends on `durability`, an argument of every run.
+# loses depends on `durability`, an argument of every run:
 #
-# Here is a meal that needs no model, for a process of its own. The cake says
-# that it has begun, and then blocks the event loop until somebody answers.
+# - `"sync"` writes a checkpoint before the next node begins;
+# - `"async"`, the default, writes it while the next node runs;
+# - `"exit"` writes once, when the run ends.
+#
+# The next cell is folded: it is only the trial. A graph serves `fish`, then
+# `cake`, which blocks the event loop. `kill` runs it in another process and
+# kills that when the cake has begun. `cancel` runs it here and cancels it in
+# its last node. Both then print what is in the file.
+
+# %% tags=["folded"]
+from workshop.process import in_own_process
 
 
-# %%
 async def fish(state):
     await asyncio.sleep(1)
     return {"messages": ("ai", "fish")}
 
 
 async def cake(state):
-    input("The cake has begun.\n")
+    import sys
+
+    print("The cake has begun.", flush=True)
+    sys.stdin.readline()  # blocks the event loop
     return {"messages": ("ai", "cake")}
 
 
-async def eat(thread, durability, lock=nullcontext, last=cake):
-    order = {"messages": ("user", "Fish and cake")}
-    graph = StateGraph(MessagesState).add_sequence([fish, ("cake", last)])
-    async with lock(thread), AsyncSqliteSaver.from_conn_string(file) as saver:
-        guest = graph.add_edge(START, "fish").compile(checkpointer=saver)
+async def slow_cake(state):
+    await asyncio.sleep(1)  # gives the event loop back
+    return await cake(state)
+
+
+async def eat(thread, durability, last):
+    builder = StateGraph(MessagesState)
+    builder.add_node("fish", fish)
+    builder.add_node("last", last)
+    builder.add_edge(START, "fish")
+    builder.add_edge("fish", "last")
+    order = {"messages": [("user", "Fish and cake")]}
+    async with AsyncSqliteSaver.from_conn_string(file) as saver:
+        guest = builder.compile(checkpointer=saver)
         await guest.ainvoke(order, on(thread), durability=durability)
 
 
-# %% [markdown]
-# `in_own_process` starts such a meal and waits for its first line. Then you
-# kill it, with signal 9. `kept` counts what is in the file.
-#
-# **Predict.** The order and the fish are 2 messages. How many does each mode
-# keep?
-#
-# <details><summary>Answer</summary>
-#
-# `sync` writes before the next node begins. `async`, the default, writes
-# while it runs, and here the loop is blocked: the fish is lost. `exit` writes
-# when the run ends, so it had written nothing.
-#
-# </details>
-
-# %%
-from workshop.process import in_own_process
-
-
-async def kept(thread):
+async def show_kept(thread):
     found = await saver.aget_tuple(on(thread))
-    return len(found.checkpoint["channel_values"]["messages"]) if found else 0
+    count = 0
+    if found is not None:
+        count = len(found.checkpoint["channel_values"]["messages"])
+    print(f"{thread:23} {count} of 2 messages kept")
 
 
-async def kill(thread, mode):
-    async with in_own_process(eat, thread, mode) as child:
+async def kill(durability, last):
+    thread = f"killed, {durability}, {last.__name__}"
+    async with in_own_process(eat, thread, durability, last) as child:
         child.kill()
-    return await kept(thread)
+    await show_kept(thread)
 
 
-for mode in "sync", "async", "exit":
-    print(f"{mode:5} {await kill(uuid4().hex, mode)} of 2 messages kept")
+async def cancel(durability):
+    begun = asyncio.Event()
+
+    async def endless(state):
+        begun.set()
+        await asyncio.Event().wait()
+
+    thread = f"cancelled, {durability}"
+    run = asyncio.create_task(eat(thread, durability, endless))
+    await begun.wait()
+    run.cancel()
+    await asyncio.wait([run])
+    await show_kept(thread)
+
 
 # %% [markdown]
-# Choose `sync` where a step that is done must not be repeated.
-#
-# ## Two processes at once
-#
-# A server has several workers. Here another process has begun its cake when
-# you order on the same thread, and it goes on when you are done.
-#
-# `file_lock` takes SQLite's own lock on a file for each thread. The system
-# frees it, also when its holder is killed.
-#
-# **Predict.** Of 6 messages, how many does each lock keep?
+# **Predict.** The process dies while its cake blocks the loop. The order and
+# the fish are 2 messages. How many does each mode keep?
 #
 # <details><summary>Answer</summary>
 #
-# An asyncio lock is unknown to the other process. That one saves its 3
-# messages last, and yours are gone. With the file's lock you wait for it, and
-# all are kept.
+# `sync` keeps both. `exit` had written nothing. `async` has the order, and
+# would have written the fish while the cake is made. But the cake blocks the
+# loop, and writing needs the loop, too. So the fish is lost.
 #
 # </details>
 
 # %%
-from contextlib import asynccontextmanager
-
-import aiosqlite
-
-
-@asynccontextmanager
-async def file_lock(thread):
-    async with aiosqlite.connect(f"{file}-{thread}", timeout=30) as lock:
-        await lock.execute("BEGIN IMMEDIATE")
-        yield
-
-
-async def tea(state):
-    return {"messages": ("ai", "tea")}
-
-
-async def race(lock, thread):
-    async with in_own_process(eat, thread, "sync", lock):
-        mine = asyncio.create_task(eat(thread, "sync", lock, last=tea))
-        await asyncio.wait([mine], timeout=3)
-    await mine
-    return await kept(thread)
-
-
-locks.clear()  # each process has its own
-for lock in own_lock, file_lock:
-    print(lock.__name__, await race(lock, uuid4().hex), "of 6 messages kept")
+await kill("sync", cake)
+await kill("async", cake)
+await kill("exit", cake)
 
 # %% [markdown]
-# Take the lock where the memory is: all who can write there see it.
-#
-# ## In an app
-#
-# A saver lives as long as its app. That is what `lifespan` is for: the app
-# starts before the `yield` and ends after it, on the loop that serves.
-#
-# A real app wraps `say` in `in_own_task` of lesson 07. Without it, a run goes
-# on when its reader has left, and writes when others have the lock.
-#
-# **Predict.** The app below starts, answers, stops, and starts again. Does it
-# know Eve?
+# A cake that awaits gives the loop back, and then `async` keeps both. And a
+# run that is cancelled, not killed, writes what it has in every mode:
 
 # %%
-import httpx2
+await kill("async", slow_cake)
+await cancel("sync")
+await cancel("async")
+await cancel("exit")
+
+# %% [markdown]
+# So the default loses a step only if the kill comes before its write.
+#
+# ## What no mode can give
+#
+# `sync` looks like a promise that nothing is done twice. But a checkpoint is
+# written when a node is *done*. One that fails half-way begins again at its
+# first line.
+#
+# `charge` takes the money, and the first time it then loses its connection.
+# The run goes on with `None`.
+
+# %%
+taken = []
+
+
+async def charge(state):
+    taken.append("9 euros")
+    if len(taken) == 1:
+        raise ConnectionError("the bank does not answer")
+    return {"messages": ("ai", "paid")}
+
+
+builder = StateGraph(MessagesState)
+builder.add_node("charge", charge)
+builder.add_edge(START, "charge")
+bill = builder.compile(checkpointer=saver)
+order = {"messages": [("user", "The bill, please")]}
+try:
+    await bill.ainvoke(order, on("bill"), durability="sync")
+except ConnectionError as error:
+    print("failed:", error)
+await bill.ainvoke(None, on("bill"), durability="sync")
+print("taken:", taken)
+
+# %% [markdown]
+# The guest pays twice. `sync` makes that rare, and cannot rule it out. Write
+# nodes that may run twice without harm: one says that they are **idempotent**.
+# For a payment, send a key that is the same in both runs, such as the id of
+# the message. Banks and mail services refuse a key that they have seen.
+#
+# ## Take it to work: the saver in an app
+#
+# A saver lives as long as its app. That is what `lifespan` is for: FastAPI
+# runs it up to the `yield` when it starts, and the rest when it stops, on the
+# loop that serves.
+#
+# Two cells, to be pasted together. The first is lesson 08's `in_own_task`,
+# folded: with it, a reader who leaves stops the run.
+
+# %% tags=["folded"]
+END = object()
+
+
+async def in_own_task(stream):
+    queue = asyncio.Queue()
+
+    async def pump():
+        try:
+            async for part in stream:
+                queue.put_nowait(part)
+        finally:
+            queue.put_nowait(END)
+
+    run = asyncio.create_task(pump())
+    try:
+        while True:
+            part = await queue.get()
+            if part is END:
+                break
+            yield part
+        await run  # raises what ended the stream
+    finally:
+        run.cancel()
+
+
+# %% [markdown]
+# The second is the app. `turns` has a lock for each thread, so that two
+# messages on one thread wait for each other. Lesson 15 shows what happens
+# without, and why the locks are kept like this.
+
+# %%
+from weakref import WeakValueDictionary
+
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
+
+turns = WeakValueDictionary()
+
+
+async def answer(chat, thread, text):
+    async with turns.setdefault(thread, asyncio.Lock()):
+        async for word in say(chat, thread, text):
+            yield word
 
 
 @asynccontextmanager
@@ -357,87 +394,26 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/threads/{thread}")
 async def talk(thread: str, text: str):
-    return StreamingResponse(say(app.state.chat, thread, text, file_lock))
+    words = answer(app.state.chat, thread, text)
+    return StreamingResponse(in_own_task(words))
 
+
+# %% [markdown]
+# The app starts, answers, stops, and starts again:
 
 # %%
+import httpx2
+
 from workshop.serve import serve
 
-for text in "My name is Eve", "What is my name?":
+for text in ("My name is Eve", "What is my name?"):
     async with serve(app) as url, httpx2.AsyncClient() as client:
-        answer = await client.post(f"{url}/threads/eve", params={"text": text})
-        print(answer.text)
+        reply = await client.post(f"{url}/threads/eve", params={"text": text})
+        print(reply.text)
 
 # %% [markdown]
-# It does. Check a thread id before it names a file. With PostgreSQL, the two
-# functions that hold something read:
-#
-# ```python
-# from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-# from psycopg import AsyncConnection
-# from psycopg.rows import dict_row
-# from psycopg_pool import AsyncConnectionPool
-#
-# OPTIONS = {"autocommit": True, "row_factory": dict_row}
-# LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-#
-#
-# @asynccontextmanager
-# async def lifespan(app):
-#     check = AsyncConnectionPool.check_connection
-#     async with AsyncConnectionPool(URL, kwargs=OPTIONS, check=check) as pool:
-#         saver = AsyncPostgresSaver(pool)
-#         await saver.setup()
-#         app.state.chat = create_agent(llm, [], checkpointer=saver)
-#         yield
-#
-#
-# @asynccontextmanager
-# async def postgres_lock(thread):
-#     async with await AsyncConnection.connect(URL) as lock:
-#         await lock.execute(LOCK, [thread])
-#         yield
-# ```
-#
-# A single connection is lost when the server restarts. A pool makes new ones.
-# Run `setup` once before several workers start: at once, they may collide.
-
-# %% [markdown]
-# ## What people get wrong: *it has a sync method, so I may call it*
-#
-# An async saver also has sync methods, such as `get_tuple` and `put`. A sync
-# `get_state` of the graph calls one of them.
-#
-# **Predict.** Below, one sync call raises. The other one hangs, so it runs in
-# a process of its own, which is killed. Which one hangs?
-
-# %% tags=["raises-exception"]
-chat.get_state(on("ada"))
-
-
-# %%
-async def stuck():
-    async with AsyncSqliteSaver.from_conn_string(":memory:") as saver:
-        print("Here it begins.", flush=True)
-        saver.put_writes(on("1"), [], task_id="1")
-
-
-async with in_own_process(stuck) as child:
-    await asyncio.sleep(2)
-    print("still at it:", child.poll() is None)
-    child.kill()
-
-await stack.aclose()
-folder.cleanup()
-
-# %% [markdown]
-# A sync method of this saver sends its work to the event loop and waits. On
-# the thread of that loop nobody is left to do it. Most methods look first and
-# raise. `put` and `put_writes` do not
-# ([issue 7857](https://github.com/langchain-ai/langgraph/issues/7857)). Await
-# the methods with an `a`.
-#
-# The last two lines closed the file of this lesson.
+# It knows Eve. Who knows a thread id can read its conversation: let the app
+# make the ids, and check that a thread belongs to who asks.
 #
 # ## Check yourself
 #
@@ -470,12 +446,24 @@ await check("14.0", still_to_run)
 # return state.next
 # ```
 #
-# </details>
+# The graph also has `get_state`. With an async saver, on the loop that it
+# belongs to, that one raises `InvalidStateError`: await the methods with an
+# `a`.
 #
+# </details>
+
+# %% [markdown]
+# The last cell closes the file of this lesson.
+
+# %%
+await stack.aclose()
+folder.cleanup()
+
+# %% [markdown]
 # ## Keep
 #
 # - Open an async saver where the app starts and close it where the app ends.
 # - `None` goes on with a run; `durability` says what a kill leaves of it.
-# - One run at a time on a thread, with a lock that all processes see.
+# - A node can run twice in every mode: make it idempotent.
 #
 # **Next:** [Lab 14](../exercises/14_async_memory.ipynb)

@@ -48,12 +48,12 @@ async def returns_the_first(llm, question):
             return [chunk.text]
 
 
-@wrong("00.1", "the pieces together are not the reply")
+@wrong("00.1", "the list is not the pieces as they came")
 async def splits_the_whole_reply(llm, question):
     return (await llm.ainvoke(question)).text.split(" ")
 
 
-@wrong("00.1", "the pieces together are not the reply")
+@wrong("00.1", "the model was not asked the question, once")
 async def asks_something_else(llm, question):
     stream = llm.astream("What is LangGraph?")
     return [chunk.text async for chunk in stream if chunk.text]

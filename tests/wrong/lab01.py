@@ -1,4 +1,4 @@
-"""Wrong answers to the check of lesson 01 and to lab 01, and other right."""
+"""Answers to the check of lesson 01 and to lab 01."""
 
 import asyncio
 import threading
@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 from langchain.agents import create_agent
+from langchain_core.runnables import RunnableLambda
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 
@@ -16,10 +17,6 @@ IN_TURN = "the calls ran one after another: at most 1 request was in flight"
 NOT_USED = (
     "the model behind `graph` saw 0 requests: use the argument, nothing "
     "from the notebook"
-)
-CLOSED = (
-    "Event loop is closed: a second loop got the connections of the first; "
-    "one asyncio.run must hold everything"
 )
 
 
@@ -230,139 +227,10 @@ async def uses_abatch(graph, questions):
 # --- 01.2
 
 
-@wrong("01.2", "`menu = read_menu()` blocks the event loop: no beat meanwhile")
-async def changes_nothing(graph, question, read_menu):
-    menu = read_menu()
-    for chunk, _ in graph.stream(
-        ask(f"{menu} {question}"), stream_mode="messages"
-    ):
-        yield chunk.text
-        await asyncio.sleep(0)
+HELD = "each call held a thread: however large their pool is, it is a limit"
 
 
-STREAM = 'for chunk, _ in graph.stream(order, stream_mode="messages"):'
-
-
-@wrong("01.2", f"`{STREAM}` blocks the event loop: no beat meanwhile")
-async def mends_only_the_menu(graph, question, read_menu):
-    order = ask(f"{await asyncio.to_thread(read_menu)} {question}")
-    for chunk, _ in graph.stream(order, stream_mode="messages"):
-        yield chunk.text
-
-
-@wrong("01.2", f"`{STREAM}` blocks the event loop: no beat meanwhile")
-async def sprinkles_sleep(graph, question, read_menu):
-    order = ask(f"{await asyncio.to_thread(read_menu)} {question}")
-    await asyncio.sleep(0)
-    for chunk, _ in graph.stream(order, stream_mode="messages"):
-        await asyncio.sleep(0.01)
-        yield chunk.text
-
-
-@wrong("01.2", "`menu = read_menu()` blocks the event loop: no beat meanwhile")
-async def mends_only_the_stream(graph, question, read_menu):
-    menu = read_menu()
-    async for chunk, _ in graph.astream(
-        ask(f"{menu} {question}"), stream_mode="messages"
-    ):
-        yield chunk.text
-
-
-@wrong(
-    "01.2",
-    "it raised TypeError: 'str' object is not callable, at "
-    "`menu = await asyncio.to_thread(read_menu())`",
-)
-async def calls_before_the_thread(graph, question, read_menu):
-    menu = await asyncio.to_thread(read_menu())
-    async for chunk, _ in graph.astream(
-        ask(f"{menu} {question}"), stream_mode="messages"
-    ):
-        yield chunk.text
-
-
-@wrong("01.2", "`read_menu` never ran: is an `await` missing?")
-async def forgets_await_before_the_thread(graph, question, read_menu):
-    menu = asyncio.to_thread(read_menu)
-    async for chunk, _ in graph.astream(
-        ask(f"{menu} {question}"), stream_mode="messages"
-    ):
-        yield chunk.text
-    menu.close()
-
-
-FINISHED = (
-    "nothing was streamed: the model had finished before the first piece came"
-)
-
-
-@wrong("01.2", FINISHED)
-async def lists_the_stream_in_a_thread(graph, question, read_menu):
-    order = ask(f"{await asyncio.to_thread(read_menu)} {question}")
-    stream = graph.stream(order, stream_mode="messages")
-    for chunk, _ in await asyncio.to_thread(list, stream):
-        yield chunk.text
-
-
-@wrong("01.2", FINISHED)
-async def awaits_the_whole_reply(graph, question, read_menu):
-    menu = await asyncio.to_thread(read_menu)
-    yield await answer(graph, f"{menu} {question}")
-
-
-@wrong("01.2", FINISHED)
-async def streams_updates(graph, question, read_menu):
-    order = ask(f"{await asyncio.to_thread(read_menu)} {question}")
-    async for update in graph.astream(order, stream_mode="updates"):
-        yield update["reply"]["messages"][-1].text
-
-
-@wrong("01.2", "it yielded AIMessageChunk, not a text")
-async def yields_chunks(graph, question, read_menu):
-    order = ask(f"{await asyncio.to_thread(read_menu)} {question}")
-    async for chunk, _ in graph.astream(order, stream_mode="messages"):
-        yield chunk
-
-
-@wrong(
-    "01.2",
-    "it returned a coroutine, not an async generator: `yield` each piece",
-)
-async def returns_a_list(graph, question, read_menu):
-    order = ask(f"{await asyncio.to_thread(read_menu)} {question}")
-    stream = graph.astream(order, stream_mode="messages")
-    return [chunk.text async for chunk, _ in stream]
-
-
-@right("01.2")
-async def uses_an_executor(graph, question, read_menu):
-    loop = asyncio.get_running_loop()
-    menu = await loop.run_in_executor(None, read_menu)
-    order = ask(f"{menu} {question}")
-    async for part in graph.astream(
-        order, stream_mode=["messages"], version="v2"
-    ):
-        yield part["data"][0].text
-
-
-@right("01.2")
-async def takes_each_piece_in_a_thread(graph, question, read_menu):
-    order = ask(f"{await asyncio.to_thread(read_menu)} {question}")
-    stream = graph.stream(order, stream_mode="messages")
-    while pair := await asyncio.to_thread(next, stream, None):
-        yield pair[0].text
-
-
-# --- 01.3
-
-
-HELD = (
-    "each call held a worker thread: with 2 threads only 2 of 3 calls "
-    "overlapped"
-)
-
-
-@wrong("01.3", HELD)
+@wrong("01.2", HELD)
 def leaves_a_def_node(llm):
     def reply(state):
         return {"messages": [llm.invoke(state["messages"])]}
@@ -370,7 +238,7 @@ def leaves_a_def_node(llm):
     return one_node(reply)
 
 
-@wrong("01.3", HELD)
+@wrong("01.2", HELD)
 def sends_invoke_to_a_thread(llm):
     async def reply(state):
         message = await asyncio.to_thread(llm.invoke, state["messages"])
@@ -380,7 +248,7 @@ def sends_invoke_to_a_thread(llm):
 
 
 @wrong(
-    "01.3",
+    "01.2",
     '`return {"messages": [llm.invoke(state["messages"])]}` blocks the event '
     "loop: at most 1 request was in flight",
 )
@@ -392,7 +260,7 @@ def only_writes_async_before_def(llm):
 
 
 @wrong(
-    "01.3",
+    "01.2",
     "at most 1 of 20 requests were in flight: a lock or a semaphore holds "
     "the others back",
 )
@@ -407,7 +275,7 @@ def keeps_a_lock(llm):
 
 
 @wrong(
-    "01.3",
+    "01.2",
     "at most 10 of 20 requests were in flight: a lock or a semaphore holds "
     "the others back",
 )
@@ -422,7 +290,7 @@ def lets_only_ten_through(llm):
 
 
 @wrong(
-    "01.3",
+    "01.2",
     "it did not finish within 20 s: it still waits at `with turn:`",
 )
 def holds_a_thread_lock(llm):
@@ -435,7 +303,7 @@ def holds_a_thread_lock(llm):
     return one_node(reply)
 
 
-@wrong("01.3", "it returned a StateGraph, not a compiled graph")
+@wrong("01.2", "it returned a StateGraph, not a compiled graph")
 def forgets_compile(llm):
     async def reply(state):
         return {"messages": [await llm.ainvoke(state["messages"])]}
@@ -445,7 +313,7 @@ def forgets_compile(llm):
     return builder.add_edge(START, "reply")
 
 
-@wrong("01.3", "the graph ended without a reply in `messages`")
+@wrong("01.2", "the graph ended without a reply in `messages`")
 def forgets_the_update(llm):
     async def reply(state):
         await llm.ainvoke(state["messages"])
@@ -453,13 +321,13 @@ def forgets_the_update(llm):
     return one_node(reply)
 
 
-@wrong("01.3", "it returned a coroutine, not a compiled graph")
+@wrong("01.2", "it returned a coroutine, not a compiled graph")
 async def makes_build_async(llm):
     return notebook_graph()
 
 
 @wrong(
-    "01.3",
+    "01.2",
     "the model behind `llm` saw 0 requests: use the argument, nothing from "
     "the notebook",
 )
@@ -467,7 +335,7 @@ def uses_the_llm_of_the_notebook(llm):
     return notebook_graph()
 
 
-@right("01.3")
+@right("01.2")
 def streams_in_the_node(llm):
     async def reply(state):
         text = ""
@@ -478,150 +346,85 @@ def streams_in_the_node(llm):
     return one_node(reply)
 
 
-@right("01.3")
+@right("01.2")
 def uses_an_agent(llm):
     return create_agent(llm, tools=[])
 
 
-# --- 01.4
+@wrong("01.2", HELD)
+def has_a_large_pool(llm):
+    pool = ThreadPoolExecutor(64)
+
+    async def reply(state):
+        loop = asyncio.get_running_loop()
+        call = loop.run_in_executor(pool, llm.invoke, state["messages"])
+        return {"messages": [await call]}
+
+    return one_node(reply)
 
 
-async def answer_all(graph, batch):
-    return await asyncio.gather(*(answer(graph, q) for q in batch))
+@wrong("01.2", HELD)
+def runs_a_loop_in_each_thread(llm):
+    def reply(state):
+        return {"messages": [asyncio.run(llm.ainvoke(state["messages"]))]}
+
+    return one_node(reply)
 
 
-@wrong("01.4", CLOSED)
-def runs_each_batch(graph, batches):
-    return [asyncio.run(answer_all(graph, batch)) for batch in batches]
+@wrong("01.2", "the node returned a coroutine: is an `await` missing?")
+def forgets_await(llm):
+    async def reply(state):
+        return {"messages": [llm.ainvoke(state["messages"])]}
 
-
-@wrong("01.4", CLOSED)
-def runs_each_question(graph, batches):
-    return [
-        [asyncio.run(answer(graph, question)) for question in batch]
-        for batch in batches
-    ]
-
-
-@wrong("01.4", CLOSED)
-def makes_a_runner_for_each_batch(graph, batches):
-    lists = []
-    for batch in batches:
-        with asyncio.Runner() as runner:
-            lists.append(runner.run(answer_all(graph, batch)))
-    return lists
-
-
-@wrong("01.4", CLOSED)
-def sends_each_batch_to_a_thread(graph, batches):
-    lists = []
-    for batch in batches:
-        with ThreadPoolExecutor(1) as pool:
-            run = pool.submit(asyncio.run, answer_all(graph, batch))
-            lists.append(run.result())
-    return lists
-
-
-@wrong("01.4", "the node is async: only `ainvoke` in a loop can run it")
-def goes_back_to_sync(graph, batches):
-    return [
-        [graph.invoke(ask(q))["messages"][-1].text for q in batch]
-        for batch in batches
-    ]
-
-
-@wrong("01.4", "a script cannot await: `main` is a plain `def`")
-async def stays_async(graph, batches):
-    return [await answer_all(graph, batch) for batch in batches]
+    return one_node(reply)
 
 
 @wrong(
-    "01.4",
-    "it raised RuntimeError: asyncio.run() cannot be called from a running "
-    "event loop, at `return [asyncio.run(answer_all(graph, b)) for b in "
-    "batches]`",
+    "01.2",
+    "20 calls of the graph asked the model 1 time: each has a question of "
+    "its own",
 )
-def runs_inside_a_run(graph, batches):
-    async def service():
-        return [asyncio.run(answer_all(graph, b)) for b in batches]
+def shares_one_future(llm):
+    shared = []
 
-    return asyncio.run(service())
+    async def reply(state):
+        if not shared:
+            call = llm.ainvoke(state["messages"])
+            shared.append(asyncio.ensure_future(call))
+        return {"messages": [await shared[0]]}
+
+    return one_node(reply)
 
 
 @wrong(
-    "01.4",
-    "the calls ran one after another: at most 1 request was in flight",
+    "01.2",
+    "at most 30 of 60 requests were in flight: a lock or a semaphore holds "
+    "the others back",
 )
-def awaits_one_by_one(graph, batches):
-    async def service():
-        return [[await answer(graph, q) for q in b] for b in batches]
+def lets_thirty_through(llm):
+    turn = asyncio.Semaphore(30)
 
-    return asyncio.run(service())
+    async def reply(state):
+        async with turn:
+            return {"messages": [await llm.ainvoke(state["messages"])]}
 
-
-@wrong(
-    "01.4",
-    "6 requests were in flight: the second batch did not wait for the first",
-)
-def starts_everything_at_once(graph, batches):
-    async def service():
-        return await asyncio.gather(*(answer_all(graph, b) for b in batches))
-
-    return asyncio.run(service())
+    return one_node(reply)
 
 
-@wrong("01.4", "it returned None, not a list of lists: is a `return` missing?")
-def prints_the_lists(graph, batches):
-    async def service():
-        return [await answer_all(graph, batch) for batch in batches]
+@wrong("01.2", "the model did not get the messages of the state")
+def sends_the_last_message_only(llm):
+    async def reply(state):
+        return {"messages": [await llm.ainvoke(state["messages"][-1:])]}
 
-    print(asyncio.run(service()))
-
-
-@wrong("01.4", "it returned no list of 2 lists")
-def returns_one_flat_list(graph, batches):
-    async def service():
-        lists = [await answer_all(graph, batch) for batch in batches]
-        return [text for texts in lists for text in texts]
-
-    return asyncio.run(service())
+    return one_node(reply)
 
 
-@wrong("01.4", "a batch came back as None: does `answer_all` return?")
-def has_not_done_task_1(graph, batches):
-    async def answer_all(graph, batch):
-        pass
+@right("01.2")
+def has_both_forms(llm):
+    def reply(state):
+        return {"messages": [llm.invoke(state["messages"])]}
 
-    async def service():
-        return [await answer_all(graph, batch) for batch in batches]
+    async def areply(state):
+        return {"messages": [await llm.ainvoke(state["messages"])]}
 
-    return asyncio.run(service())
-
-
-@wrong("01.4", "the list holds calls that nobody awaited")
-def does_not_await_the_batches(graph, batches):
-    async def answer_all(graph, batch):
-        return await graph.abatch(batch)
-
-    async def service():
-        return [answer_all(graph, batch) for batch in batches]
-
-    return asyncio.run(service())
-
-
-@right("01.4")
-def uses_one_runner(graph, batches):
-    with asyncio.Runner() as runner:
-        return [runner.run(answer_all(graph, batch)) for batch in batches]
-
-
-@right("01.4")
-def uses_one_loop(graph, batches):
-    loop = asyncio.new_event_loop()
-    try:
-        return [
-            loop.run_until_complete(answer_all(graph, batch))
-            for batch in batches
-        ]
-    finally:
-        loop.close()
+    return one_node(RunnableLambda(reply, areply))

@@ -1,9 +1,7 @@
 """Wrong answers to the check of lesson 14 and to lab 14."""
 
 import asyncio
-from collections import defaultdict
 from contextlib import AsyncExitStack
-from weakref import WeakValueDictionary
 
 import aiosqlite
 from langchain.agents import create_agent
@@ -99,14 +97,22 @@ CLOSED = (
 )
 
 
-@wrong("14.1", FORGOT)
+@wrong(
+    "14.1",
+    "after the first restart the model got only ['Question after the "
+    "first']: the file has nothing of the turns before",
+)
 async def forgets_with_each_request(llm, path, thread, text):
     chat = create_agent(llm, [], checkpointer=InMemorySaver())
     async for message, _ in tokens(chat, text, on(thread)):
         yield message.text
 
 
-@wrong("14.1", FORGOT)
+@wrong(
+    "14.1",
+    "after the first restart the model got only ['Question after the "
+    "first']: the file has nothing of the turns before",
+)
 async def opens_a_memory_in_memory(llm, path, thread, text):
     async with AsyncSqliteSaver.from_conn_string(":memory:") as saver:
         chat = create_agent(llm, [], checkpointer=saver)
@@ -116,9 +122,8 @@ async def opens_a_memory_in_memory(llm, path, thread, text):
 
 @wrong(
     "14.1",
-    "it raised NotImplementedError: The SqliteSaver does not support async "
-    "methods. Consider using AsyncSqliteSaver instead., at `async for "
-    "message, _ in tokens(chat, text, on(thread)):`",
+    "it takes `SqliteSaver`, whose async methods only raise: the one "
+    "for async code is `AsyncSqliteSaver`",
 )
 async def takes_the_sync_saver(llm, path, thread, text):
     with SqliteSaver.from_conn_string(path) as saver:
@@ -289,7 +294,7 @@ async def returns_the_nodes(graph, thread, text):
     return [*await graph.ainvoke(given, on(thread))]
 
 
-@wrong("14.2", "it yielded its first node when all were done")
+@wrong("14.2", "the soup was done, and its name came only with the others")
 async def collects_them_first(graph, thread, text):
     state = await graph.aget_state(on(thread))
     given = None if state.next else ask(text)
@@ -321,172 +326,6 @@ async def asks_for_the_tasks(graph, thread, text):
 # --- 14.3
 
 
-LOST = (
-    "of 5 messages and 5 answers on one thread, 2 were kept: each run saved "
-    "what it knew when it began"
-)
-
-
-@wrong("14.3", LOST)
-def does_not_wait(graph):
-    async def asked(thread, text):
-        state = await graph.ainvoke(ask(text), on(thread))
-        return state["messages"][-1].text
-
-    return asked
-
-
-@wrong("14.3", LOST)
-def makes_a_lock_for_each_call(graph):
-    async def asked(thread, text):
-        async with asyncio.Lock():
-            state = await graph.ainvoke(ask(text), on(thread))
-        return state["messages"][-1].text
-
-    return asked
-
-
-@wrong("14.3", LOST)
-def locks_only_the_reading(graph):
-    locks = defaultdict(asyncio.Lock)
-
-    async def asked(thread, text):
-        async with locks[thread]:
-            await graph.aget_state(on(thread))
-        state = await graph.ainvoke(ask(text), on(thread))
-        return state["messages"][-1].text
-
-    return asked
-
-
-@wrong(
-    "14.3",
-    "five threads waited for each other: at most 1 in flight",
-)
-def has_one_lock_for_all(graph):
-    lock = asyncio.Lock()
-
-    async def asked(thread, text):
-        async with lock:
-            state = await graph.ainvoke(ask(text), on(thread))
-        return state["messages"][-1].text
-
-    return asked
-
-
-@wrong(
-    "14.3",
-    "after an error nobody gets in on that thread: release its lock "
-    "whatever happens",
-)
-def releases_only_on_success(graph):
-    locks = defaultdict(asyncio.Lock)
-
-    async def asked(thread, text):
-        await locks[thread].acquire()
-        state = await graph.ainvoke(ask(text), on(thread))
-        locks[thread].release()
-        return state["messages"][-1].text
-
-    return asked
-
-
-@wrong(
-    "14.3",
-    "after a cancel nobody gets in on that thread: release its lock "
-    "whatever happens",
-)
-def forgets_the_cancel(graph):
-    locks = defaultdict(asyncio.Lock)
-
-    async def asked(thread, text):
-        await locks[thread].acquire()
-        try:
-            state = await graph.ainvoke(ask(text), on(thread))
-        except Exception:
-            locks[thread].release()
-            raise
-        locks[thread].release()
-        return state["messages"][-1].text
-
-    return asked
-
-
-@wrong(
-    "14.3",
-    "it returned None, not the text of the answer: is a `return` missing?",
-)
-def sends_the_others_away(graph):
-    busy = set()
-
-    async def asked(thread, text):
-        if thread in busy:
-            return None
-        busy.add(thread)
-        state = await graph.ainvoke(ask(text), on(thread))
-        busy.discard(thread)
-        return state["messages"][-1].text
-
-    return asked
-
-
-@wrong("14.3", "it swallowed an error of the graph")
-def keeps_errors_to_itself(graph):
-    locks = defaultdict(asyncio.Lock)
-
-    async def asked(thread, text):
-        async with locks[thread]:
-            try:
-                state = await graph.ainvoke(ask(text), on(thread))
-            except Exception as error:
-                return str(error)
-        return state["messages"][-1].text
-
-    return asked
-
-
-@wrong(
-    "14.3",
-    "it returned a coroutine, not a function: `in_turns` is a plain `def`",
-)
-async def is_async_itself(graph):
-    return does_not_wait(graph)
-
-
-@right("14.3")
-def forgets_idle_locks(graph):
-    locks = WeakValueDictionary()
-
-    async def asked(thread, text):
-        lock = locks.setdefault(thread, asyncio.Lock())
-        async with lock:
-            state = await graph.ainvoke(ask(text), on(thread))
-        return state["messages"][-1].text
-
-    return asked
-
-
-@right("14.3")
-def waits_for_the_run_before(graph):
-    last = {}
-
-    async def after(before, thread, text):
-        if before:
-            await asyncio.wait([before])
-        return await graph.ainvoke(ask(text), on(thread))
-
-    async def asked(thread, text):
-        run = after(last.get(thread), thread, text)
-        last[thread] = asyncio.create_task(run)
-        state = await last[thread]
-        return state["messages"][-1].text
-
-    return asked
-
-
-# --- 14.4
-
-
 async def words(stream):
     async for message, _ in stream:
         yield message.text
@@ -499,7 +338,7 @@ def removals(messages, message_id):
 
 
 @wrong(
-    "14.4",
+    "14.3",
     "the message was added at the end: go back to before the old one",
 )
 async def just_asks_again(graph, thread, message_id, text):
@@ -507,7 +346,7 @@ async def just_asks_again(graph, thread, message_id, text):
         yield word
 
 
-@wrong("14.4", "what came after the old message is still there")
+@wrong("14.3", "what came after the old message is still there")
 async def replaces_it_in_its_place(graph, thread, message_id, text):
     given = {"messages": [HumanMessage(text, id=message_id)]}
     stream = graph.astream(given, on(thread), stream_mode="messages")
@@ -516,7 +355,7 @@ async def replaces_it_in_its_place(graph, thread, message_id, text):
 
 
 @wrong(
-    "14.4",
+    "14.3",
     "the old message is still there: go back to the state before it",
 )
 async def goes_back_to_it(graph, thread, message_id, text):
@@ -529,7 +368,7 @@ async def goes_back_to_it(graph, thread, message_id, text):
         yield word
 
 
-@wrong("14.4", "what came after the old message is still there")
+@wrong("14.3", "what came after the old message is still there")
 async def removes_only_the_message(graph, thread, message_id, text):
     gone = {"messages": [RemoveMessage(id=message_id)]}
     await graph.aupdate_state(on(thread), gone)
@@ -537,14 +376,14 @@ async def removes_only_the_message(graph, thread, message_id, text):
         yield word
 
 
-@wrong("14.4", "what came before the old message is gone")
+@wrong("14.3", "what came before the old message is gone, or not as it was")
 async def begins_the_thread_anew(graph, thread, message_id, text):
     await graph.checkpointer.adelete_thread(thread)
     async for word in words(tokens(graph, text, on(thread))):
         yield word
 
 
-@wrong("14.4", "the old version is no longer in the history")
+@wrong("14.3", "the old version is no longer in the history")
 async def writes_the_thread_anew(graph, thread, message_id, text):
     state = await graph.aget_state(on(thread))
     messages = state.values["messages"]
@@ -557,7 +396,7 @@ async def writes_the_thread_anew(graph, thread, message_id, text):
         yield word
 
 
-@wrong("14.4", "the thread ends as it did before the edit")
+@wrong("14.3", "the thread ends as it did before the edit")
 async def copies_to_another_thread(graph, thread, message_id, text):
     state = await graph.aget_state(on(thread))
     messages = state.values["messages"]
@@ -570,7 +409,7 @@ async def copies_to_another_thread(graph, thread, message_id, text):
         yield word
 
 
-@wrong("14.4", SYNC)
+@wrong("14.3", SYNC)
 async def updates_in_sync(graph, thread, message_id, text):
     state = await graph.aget_state(on(thread))
     gone = removals(state.values["messages"], message_id)
@@ -579,7 +418,7 @@ async def updates_in_sync(graph, thread, message_id, text):
         yield word
 
 
-@wrong("14.4", IN_ONE_PIECE)
+@wrong("14.3", IN_ONE_PIECE)
 async def waits_for_the_new_answer(graph, thread, message_id, text):
     async for state in graph.aget_state_history(on(thread)):
         ids = [message.id for message in state.values["messages"]]
@@ -589,7 +428,7 @@ async def waits_for_the_new_answer(graph, thread, message_id, text):
     yield state["messages"][-1].text
 
 
-@wrong("14.4", IN_ONE_PIECE)
+@wrong("14.3", IN_ONE_PIECE)
 async def filters_by_another_node(graph, thread, message_id, text):
     async for state in graph.aget_state_history(on(thread)):
         ids = [message.id for message in state.values["messages"]]
@@ -600,13 +439,13 @@ async def filters_by_another_node(graph, thread, message_id, text):
             yield message.text
 
 
-@wrong("14.4", "it returned a coroutine, not an async generator: yield tokens")
+@wrong("14.3", "it returned a coroutine, not an async generator: yield tokens")
 async def returns_the_new_answer(graph, thread, message_id, text):
     state = await graph.ainvoke(ask(text), on(thread))
     return state["messages"][-1].text
 
 
-@right("14.4")
+@right("14.3")
 async def removes_what_followed(graph, thread, message_id, text):
     state = await graph.aget_state(on(thread))
     gone = removals(state.values["messages"], message_id)
@@ -616,10 +455,198 @@ async def removes_what_followed(graph, thread, message_id, text):
         yield word
 
 
-@right("14.4")
+@right("14.3")
 async def updates_then_asks(graph, thread, message_id, text):
     state = await graph.aget_state(on(thread))
     gone = removals(state.values["messages"], message_id)
     await graph.aupdate_state(on(thread), {"messages": gone})
     async for word in words(tokens(graph, text, on(thread))):
+        yield word
+
+
+# --- more that people write
+
+
+def tokens_of(llm, saver, thread, text):
+    chat = create_agent(llm, [], checkpointer=saver)
+    return words(tokens(chat, text, on(thread)))
+
+
+@wrong(
+    "14.1",
+    "the file is still open after a bug in a node: a script would never end",
+)
+async def closes_only_at_the_end(llm, path, thread, text):
+    connection = aiosqlite.connect(path)
+    connection._thread.daemon = True  # so that the tests end all the same
+    saver = AsyncSqliteSaver(await connection)
+    async for word in tokens_of(llm, saver, thread, text):
+        yield word
+    await connection.close()
+
+
+@wrong("14.1", "Bob is told what Ada said: use the `thread`")
+async def has_a_file_of_its_own(llm, path, thread, text):
+    async with AsyncSqliteSaver.from_conn_string(f"{path}.own") as saver:
+        async for word in tokens_of(llm, saver, "1", text):
+            yield word
+
+
+@wrong("14.1", "it swallowed an error of the model: a bug in a node")
+async def swallows_what_fails(llm, path, thread, text):
+    async with AsyncSqliteSaver.from_conn_string(path) as saver:
+        try:
+            async for word in tokens_of(llm, saver, thread, text):
+                yield word
+        except Exception:
+            yield "Sorry."
+
+
+@wrong(
+    "14.1",
+    "`for message, _ in stream:` blocks the event loop: nothing else "
+    "runs meanwhile",
+)
+async def streams_in_sync(llm, path, thread, text):
+    with SqliteSaver.from_conn_string(path) as saver:
+        chat = create_agent(llm, [], checkpointer=saver)
+        stream = chat.stream(ask(text), on(thread), stream_mode="messages")
+        for message, _ in stream:
+            yield message.text
+
+
+@wrong(
+    "14.1",
+    "the model wrote 'Soup\\n\\n0 nono{}\\n\\u2028é', it yielded "
+    "'Soup0nono{}\\u2028é'",
+)
+async def drops_what_is_blank(llm, path, thread, text):
+    async with AsyncSqliteSaver.from_conn_string(path) as saver:
+        async for word in tokens_of(llm, saver, thread, text):
+            if word.strip():
+                yield word
+
+
+@right("14.1")
+async def streams_in_a_task(llm, path, thread, text):
+    queue = asyncio.Queue()
+
+    async def pump():
+        try:
+            async with AsyncSqliteSaver.from_conn_string(path) as saver:
+                async for word in tokens_of(llm, saver, thread, text):
+                    queue.put_nowait(word)
+        finally:
+            queue.put_nowait(None)
+
+    task = asyncio.create_task(pump())
+    try:
+        while (word := await queue.get()) is not None:
+            yield word
+        await task
+    finally:
+        task.cancel()
+
+
+DONE = {}
+
+
+@wrong(
+    "14.2",
+    "after a restart it did not go on with the run: only the thread "
+    "knows that it was cut off",
+)
+async def remembers_in_a_dict(graph, thread, text):
+    given = None if DONE.get(thread) is False else ask(text)
+    DONE[thread] = False
+    async for update in graph.astream(given, on(thread)):
+        for name in update:
+            yield name
+    DONE[thread] = True
+
+
+@wrong("14.2", "it yielded 'soup' before that was done")
+async def names_what_is_next(graph, thread, text):
+    state = await graph.aget_state(on(thread))
+    given = None if state.next else ask(text)
+    stream = graph.astream(given, on(thread), stream_mode="checkpoints")
+    async for checkpoint in stream:
+        for name in checkpoint["next"]:
+            if name != "__start__":
+                yield name
+
+
+@wrong(
+    "14.2",
+    "the thread has the orders ['A', 'B', 'C']: 'B' went on with 'A', "
+    "so there are 'A' and 'C'",
+)
+async def adds_the_text_and_goes_on(graph, thread, text):
+    state = await graph.aget_state(on(thread))
+    given = ask(text)
+    if state.next:
+        await graph.aupdate_state(on(thread), ask(text))
+        given = None
+    async for update in graph.astream(given, on(thread)):
+        for name in update:
+            yield name
+
+
+@wrong("14.2", "it yielded 'soup' before that was done")
+async def tells_each_twice(graph, thread, text):
+    state = await graph.aget_state(on(thread))
+    given = None if state.next else ask(text)
+    stream = graph.astream(given, on(thread), stream_mode="tasks")
+    async for task in stream:
+        yield task["name"]
+
+
+@wrong("14.2", "it swallowed an error of a node: a bug in a node")
+async def swallows_an_error(graph, thread, text):
+    state = await graph.aget_state(on(thread))
+    given = None if state.next else ask(text)
+    try:
+        async for update in graph.astream(given, on(thread)):
+            for name in update:
+                yield name
+    except Exception as error:
+        print(error)
+
+
+@wrong("14.3", "what came before the old message is gone, or not as it was")
+async def compares_texts(graph, thread, message_id, text):
+    now = await graph.aget_state(on(thread))
+    (said,) = [m.text for m in now.values["messages"] if m.id == message_id]
+    async for state in graph.aget_state_history(on(thread)):
+        if said not in [m.text for m in state.values.get("messages", [])]:
+            break
+    async for word in words(tokens(graph, text, state.config)):
+        yield word
+
+
+@wrong("14.3", "what came after the old message is still there")
+async def sorts_by_step(graph, thread, message_id, text):
+    states = [s async for s in graph.aget_state_history(on(thread))]
+    states.sort(key=lambda state: -state.metadata["step"])
+    for state in states:
+        messages = state.values.get("messages", [])
+        ids = [message.id for message in messages]
+        if message_id not in ids and len(messages) % 2 == 0:
+            break
+    async for word in words(tokens(graph, text, state.config)):
+        yield word
+
+
+@wrong(
+    "14.3",
+    "the model wrote 'First', and it yielded 'HelloFirst': only the "
+    "tokens of the answer",
+)
+async def yields_the_guest_too(graph, thread, message_id, text):
+    async for state in graph.aget_state_history(on(thread)):
+        ids = [m.id for m in state.values.get("messages", [])]
+        if message_id not in ids:
+            break
+    yield text
+    async for word in words(tokens(graph, text, state.config)):
         yield word

@@ -17,15 +17,21 @@ import asyncio
 import ctypes
 import importlib
 import inspect
+import io
 import re
 import sys
 import threading
+import time
+import tokenize
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from textwrap import dedent
 from typing import Any, TextIO
 
 import openai
 
+from workshop import progress
 from workshop.checks.kit import (
     Wrong,
     file_of,
@@ -35,11 +41,26 @@ from workshop.checks.kit import (
     stack_of,
     stack_of_task,
 )
+from workshop.checks.loop import own_loop
 from workshop.model import WorkshopError
 
-LIMIT = 20  # seconds for a judge and the answer together
+LIMIT = 20  # seconds for a judge and the answer, on a machine that is free
+MOST = 4  # times that, on a machine that is not
 
-_PLACEHOLDER = re.compile(r"(^|:)[ \t]*\.\.\.[ \t]*(#.*)?$", re.MULTILINE)
+# A stub that is given in part: the dots are still below its TODO.
+_STUB = re.compile(r"^ *# TODO.*\n(?: *#.*\n)* *\.\.\.[ \t]*$", re.MULTILINE)
+_LAYOUT = {
+    tokenize.NEWLINE,
+    tokenize.NL,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.COMMENT,
+    tokenize.ENDMARKER,
+}
+_NEST = (
+    "nest_asyncio has changed asyncio in this kernel: restart it and leave "
+    "nest_asyncio out"
+)
 
 Judge = Callable[[Any], Awaitable[str]]
 Verdict = tuple[str, str]  # the mark and the sentence
@@ -62,11 +83,17 @@ async def check(task: str, answer: object) -> None:
     if not printed.line_ended:
         print()
     print(mark, task if isinstance(task, str) else "?", sentence)
+    progress.note(task, mark, sentence)
 
 
-async def verdict(task: str, answer: object) -> Verdict:
-    """What ``check`` prints, as (mark, sentence)."""
-    judge = _judge_of(task)
+async def verdict(
+    task: str, answer: object, limit: float | None = None
+) -> Verdict:
+    """What ``check`` prints, as (mark, sentence).
+
+    ``limit`` is in seconds, LIMIT if none is given.
+    """
+    judge = judge_of(task)
     if judge is None:
         return "❌", "no such task: its number is in the cell of the check"
     if _unfinished(answer):
@@ -77,7 +104,9 @@ async def verdict(task: str, answer: object) -> Verdict:
     if not callable(answer):
         found = type(answer).__name__
         return "❌", f"pass the function of the task; this is a {found}"
-    return await _Attempt(judge, answer).verdict()
+    nested = _nested()
+    mark, sentence = await _Attempt(judge, answer).verdict(limit or LIMIT)
+    return ("❌", _NEST) if _nested() and not nested else (mark, sentence)
 
 
 class _Printed:
@@ -96,7 +125,8 @@ class _Printed:
         return getattr(self.stream, name)
 
 
-def _judge_of(task: str) -> Judge | None:
+def judge_of(task: str) -> Judge | None:
+    """The judge of a task, if there is such a task."""
     try:
         lab = importlib.import_module(f"{__name__}.lab{task[:2]}")
         return lab.JUDGES[task]
@@ -105,18 +135,43 @@ def _judge_of(task: str) -> Judge | None:
 
 
 def _unfinished(answer: object) -> bool:
-    """Whether it is ``...`` or a function with ``...`` as a statement.
+    """Whether it is ``...``, or a function of nothing but ``...``, or one
+    that is given in part and still has ``...`` below its ``# TODO``.
 
-    Read as text: before Python 3.12, ``ast`` fails now and then while
+    Read as tokens: before Python 3.12, ``ast`` fails now and then while
     another thread uses it.
     """
     if answer is ...:
         return True
-    try:
-        source = inspect.getsource(answer)
-    except (OSError, TypeError):
+    words: list[str] = []
+    with suppress(OSError, TypeError, SyntaxError, tokenize.TokenError):
+        text = dedent(inspect.getsource(answer))
+        if _STUB.search(text):
+            return True
+        source = io.StringIO(text)
+        for token in tokenize.generate_tokens(source.readline):
+            if token.type not in _LAYOUT:
+                words.append(token.string)
+    # The body of a stub: perhaps a docstring, then the dots.
+    if words[-1:] != ["..."]:
         return False
-    return _PLACEHOLDER.search(source) is not None
+    body = words[:-1]
+    if body and body[-1][-1] in "'\"":
+        body.pop()
+    return body[-1:] == [":"] and body.count("def") == 1
+
+
+def _nested() -> bool:
+    """Whether nest_asyncio has been applied."""
+    return hasattr(asyncio, "_nest_patched")
+
+
+def _slowness() -> float:
+    """How many seconds a second takes: 1 if the machine is free."""
+    began, used = time.perf_counter(), time.thread_time()
+    while time.thread_time() - used < 0.05:
+        pass
+    return (time.perf_counter() - began) / (time.thread_time() - used)
 
 
 class _Attempt:
@@ -129,23 +184,32 @@ class _Attempt:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread, self.future = in_thread(self._run)
 
-    async def verdict(self) -> Verdict:
-        """Wait at most LIMIT seconds, without blocking."""
+    async def verdict(self, limit: float) -> Verdict:
+        """Wait at most ``limit`` seconds, without blocking.
+
+        A busy machine gets as much longer as it is slower.
+        """
+        done = asyncio.wrap_future(self.future)
         try:
-            return await asyncio.wait_for(
-                asyncio.wrap_future(self.future), LIMIT
-            )
-        except TimeoutError:
+            await asyncio.wait([done], timeout=limit)
+            if not done.done():
+                slowness = await asyncio.wrap_future(in_thread(_slowness)[1])
+                more = limit * min(slowness - 1, MOST - 1)
+                await asyncio.wait([done], timeout=more)
+            if done.done():
+                return done.result()
+            if _nested():
+                return "❌", _NEST
             at = self._waiting_line()
             where = f": it still waits at `{at}`" if at else ""
-            return "❌", f"it did not finish within {LIMIT} s{where}"
+            return "❌", f"it did not finish within {limit} s{where}"
         finally:
             if not self.future.done():
                 await self._stop()
 
     def _run(self) -> Verdict:
         try:
-            with asyncio.Runner() as runner:
+            with asyncio.Runner(loop_factory=own_loop) as runner:
                 self.loop = runner.get_loop()
                 # What is left behind is not reported beside the verdict.
                 self.loop.set_exception_handler(lambda *_: None)
@@ -163,6 +227,8 @@ class _Attempt:
                 "the practice model does not answer: run the cell with "
                 "connect(), then this one"
             )
+        if _nested() and isinstance(error, RuntimeError | TypeError):
+            return _NEST
         said = str(error).strip()
         if "Event loop is closed" in said or "different event loop" in said:
             return (
@@ -177,6 +243,7 @@ class _Attempt:
             for frame, number in traceback.walk_tb(error.__traceback__)
             if frame.f_code.co_filename == self.file
         ]
+        lines = list(filter(None, lines))
         return f"{sentence}, at `{lines[-1]}`" if lines else sentence
 
     def _waiting_line(self) -> str | None:

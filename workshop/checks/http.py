@@ -19,7 +19,15 @@ from typing import Any
 
 import httpx2
 
-from workshop.checks.kit import Kitchen, Wrong, in_thread, line_on, stack_of
+from workshop.checks.kit import (
+    Kitchen,
+    Watch,
+    Wrong,
+    in_thread,
+    line_on,
+    stack_of,
+)
+from workshop.checks.loop import own_loop
 from workshop.serve import Site, serve
 
 PATIENCE = 8  # seconds that a client waits for the next piece of an answer
@@ -110,10 +118,11 @@ class Served:
 
 
 @asynccontextmanager
-async def served(app: Any, place: Kitchen) -> AsyncIterator[Served]:
-    """Serve the app of an answer in a thread, with the model of ``place``.
+async def served(app: Any, place: Watch) -> AsyncIterator[Served]:
+    """Serve the app of an answer in a thread that ``place`` then watches.
 
-    Use ``place.llm`` only in the app. A blocked app is left behind.
+    Use the ``llm`` of a kitchen only in the app. A blocked app is left
+    behind.
     """
     started: Future[tuple[Site, asyncio.AbstractEventLoop]] = Future()
     stop = asyncio.Event()  # belongs to the loop of the thread
@@ -124,11 +133,13 @@ async def served(app: Any, place: Kitchen) -> AsyncIterator[Served]:
         started.set_result((site, asyncio.get_running_loop()))
         await stop.wait()
         await site.stop()
-        await place.llm.http_async_client.aclose()
+        if isinstance(place, Kitchen):
+            await place.llm.http_async_client.aclose()
 
     def in_its_thread() -> None:
         try:
-            asyncio.run(run())
+            with asyncio.Runner(loop_factory=own_loop) as runner:
+                runner.run(run())
         except BaseException as error:  # also SystemExit
             if not started.done():
                 started.set_exception(error)
@@ -154,7 +165,7 @@ async def served(app: Any, place: Kitchen) -> AsyncIterator[Served]:
 
 
 async def _watch(
-    loop: asyncio.AbstractEventLoop, place: Kitchen, lines: Counter[str]
+    loop: asyncio.AbstractEventLoop, place: Watch, lines: Counter[str]
 ) -> None:
     """Count the lines of the answer at which its loop is held up."""
     while True:

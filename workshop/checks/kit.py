@@ -85,8 +85,8 @@ T = TypeVar("T")
 Answer = Callable[..., Any]
 
 TURN = 0.01  # seconds between two looks at a condition
-STILL = 60  # turns without a change: nothing more will happen by itself
-PATIENCE = 800  # turns for something that must happen
+STILL = 100  # turns without a change: nothing more will happen by itself
+PATIENCE = 500  # turns for something that must happen
 
 # Tokens that a careless reader loses, joins or splits.
 AWKWARD_TOKENS = ["Soup", "\n\n", "0", " ", "no", "no", "{}", "\n", "\u2028é"]
@@ -226,13 +226,18 @@ class Call(Play):
 
     @property
     def asked(self) -> str:
-        """The text of the last message."""
-        return self.messages[-1].text
+        """What the user said last."""
+        return _asked(self.messages)
 
     @property
     def got(self) -> list[str]:
         """The texts of all messages."""
         return [str(message.text) for message in self.messages]
+
+
+def _asked(messages: list[BaseMessage]) -> str:
+    said = [m for m in messages if m.type == "human"] or messages
+    return str(said[-1].text)
 
 
 def words(asked: str) -> list[Any]:
@@ -241,7 +246,7 @@ def words(asked: str) -> list[Any]:
 
 
 class ScriptedModel(BaseChatModel):
-    """A chat model whose answer to a text is ``script(text)``.
+    """A chat model whose answer to a user's text is ``script(text)``.
 
     The parts of a script are texts or ``AIMessageChunk``, with ``PAUSE``
     and exceptions among them as in ``Play``. ``calls`` has all calls so
@@ -304,19 +309,23 @@ class ScriptedModel(BaseChatModel):
         )
 
     async def finish(
-        self, calls: Iterable[Call], answer: asyncio.Task[Any]
-    ) -> None:
+        self, calls: Iterable[Call], answer: asyncio.Future[Any]
+    ) -> bool:
         """Let the calls end in this order, and then all others.
 
-        Each has been noticed before the next one goes on. Returns when
-        ``answer`` has ended.
+        Each has been noticed before the next one goes on. Returns whether
+        ``answer`` has ended; it waits no longer if nothing more happens.
         """
         for call in list(calls):
             await call.finish()
             await settled(answer.done, still=5)
-        while not answer.done():
+
+        def progress() -> int:
             self.release()
-            await asyncio.sleep(TURN)
+            return len(self._calls)
+
+        await settled(progress, answer.done, still=2 * STILL)
+        return answer.done()
 
     async def idle(self) -> bool:
         """Wait until nothing is in flight; whether that came true."""
@@ -342,7 +351,7 @@ class ScriptedModel(BaseChatModel):
         return "scripted"
 
     def _begin(self, messages: list[BaseMessage]) -> Call:
-        call = Call(list(messages), self.script(str(messages[-1].text)))
+        call = Call(list(messages), self.script(_asked(messages)))
         self._calls.append(call)
         self._peak = max(self._peak, self.in_flight)
         return call

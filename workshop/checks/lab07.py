@@ -1,412 +1,404 @@
-"""Judge the check of lesson 07 and the four tasks of lab 07."""
+"""Judge the check of lesson 07 and the two tasks of lab 07."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+import openai
+from fastapi import FastAPI, HTTPException, Response
 from fastapi.responses import StreamingResponse
-from langchain.agents import create_agent
-from langgraph.graph.state import CompiledStateGraph
 
-from workshop.checks.bench import Kitchen, Wrong, call, expect, kitchen, result
-from workshop.checks.http import Reply, Served, served
-from workshop.model import Meter
+from workshop.checks.asgi import Client
+from workshop.checks.http import Served, served
+from workshop.checks.kit import (
+    PAUSE,
+    Play,
+    ScriptedModel,
+    Watch,
+    Wrong,
+    call,
+    chat_graph,
+    expect,
+    failures,
+    kitchen,
+    result,
+    settled,
+    start,
+    until,
+)
 
 Answer = Callable[..., Any]
 
-HELLO = "Hello"
-STORY = "Tell me a story in 60 words"
-GRACE = {"message": HELLO, "guest": "Grace"}
+USERS = 50
 GUESTS = 20
-TABLE = 7
-PATIENCE = 5  # seconds, for what takes milliseconds
-LATE = 3  # seconds until the first token, where that has to be long
-SOME = 5  # tokens that may be on their way when a client leaves
-MANY = 20  # tokens; more than those who stay still get
+ALONE = 300  # turns that the first guest waits for a second one
+TAKEN = "the client took it for the whole answer"
+
+
+def _script(asked: str) -> list[Any]:
+    return ["A", PAUSE, " reply", " to", f" {asked}"]
+
+
+def _text(asked: str) -> str:
+    return f"A reply to {asked}"
 
 
 # --- 07.0
 
 
-async def each_run_is_cancelled_once(answer: Answer) -> str:
-    """07.0: end the tasks of several runs, and wait for their end."""
-    async with kitchen(answer, ttft=0.1, per_token=0.1) as place:
-        agent = _agent(place)
-        meter = place.model.meter()
-        runs = {asyncio.create_task(_read(agent, STORY)) for _ in range(3)}
-        await _until(lambda: meter.read().tokens_sent >= 9)
-        ended = asyncio.create_task(asyncio.sleep(0))
-        await ended
-        stopping = asyncio.ensure_future(result(answer, runs={*runs, ended}))
-        await asyncio.wait([stopping], timeout=PATIENCE)
-        still = sum(not run.done() for run in runs)
-        if not stopping.done():
-            raise Wrong("it waits until the runs have ended by themselves")
-        if stopping.cancelled():
-            raise Wrong(
-                "it raised CancelledError: `await run` raises what ended the "
-                "run"
-            )
-        stopping.result()
-        left = meter.read().tokens_sent
-        if still:
-            raise Wrong(
-                f"it returned while {still} of 3 runs still ran: `cancel` "
-                "only asks, so wait for their end"
-            )
-        await _until(
-            lambda: (
-                not meter.read().in_flight
-                or meter.tokens_sent > left + 3 * SOME
-            )
-        )
-    if meter.cut_off < 3:
+async def takes_no_thread(answer: Answer) -> str:
+    """07.0: the whole text, for many users at once."""
+    model = ScriptedModel.watching(answer, _script)
+    agent = chat_graph(model)
+    asked = [f"user {n}" for n in range(USERS)]
+    asks = start(_together(answer, agent, asked))
+    await model.waits_for(USERS, asks)
+    peak = model.peak
+    model.script = lambda asked: [_text(asked)]  # for those who come late
+    await model.finish([], asks)
+    texts = await asks
+    model.must_be_used("agent")
+    model.watch.must_not_block()
+    if peak < USERS:
         raise Wrong(
-            f"{meter.cut_off} of 3 calls were cut off at the model: a run "
-            "that is cancelled again and again cannot clean up"
+            f"at most {peak} of {USERS} users got to the model at once: no "
+            "thread for each, and no turns"
         )
-    return "3 of 3 calls were cut off, and all runs had ended"
+    for asked_for, text in zip(asked, texts, strict=True):
+        if expect(text, str, "the text of the answer") != _text(asked_for):
+            raise Wrong(f"{asked_for} got {text!r}, not {_text(asked_for)!r}")
+    return f"{peak} of {USERS} users at once, and no thread for any"
 
 
-async def _read(agent: CompiledStateGraph, message: str) -> None:
-    async for _ in agent.astream(_ask(message), stream_mode="messages"):
-        pass
+async def _together(answer: Answer, agent: Any, asked: list[str]) -> list[Any]:
+    asks = [result(answer, agent=agent, message=text) for text in asked]
+    return await asyncio.gather(*asks)
 
 
 # --- 07.1
 
 
+class Reservations:
+    """The sync system that knows each guest's table, of that visit."""
+
+    def __init__(self) -> None:
+        self.visits: dict[str, int] = {}
+        self.threads: set[int] = set()
+        self.peak = 0
+        self._inside = 0
+        self.holding = False  # the first one waits for a second
+
+    def table(self, guest: str) -> int:
+        """The table of the last visit."""
+        return len(guest) * 100 + self.visits.get(guest, 0)
+
+    def table_of(self, guest: str) -> int:
+        self.threads.add(threading.get_ident())
+        self.visits[guest] = self.visits.get(guest, 0) + 1
+        self._inside += 1
+        self.peak = max(self.peak, self._inside)
+        for _ in range(ALONE):
+            if self.peak > 1 or not self.holding:
+                break
+            time.sleep(0.01)
+        else:
+            self.holding = False  # one was enough to see it
+        self._inside -= 1
+        return self.table(guest)
+
+
 async def nobody_waits_for_anybody(answer: Answer) -> str:
     """07.1: greet guests in a stream, without a call that blocks."""
-    threads: set[int] = set()
+    model = ScriptedModel(script=_script)
+    tables = Reservations()
+    async with _greeting(answer, model, tables) as site:
+        await _greets(site, model, tables)
+        at_once = await _crowd(site, model, tables)
+    return f"{at_once} of {GUESTS} guests at once, and a ping was answered"
 
-    def table_of(guest: str) -> int:
-        threads.add(threading.get_ident())
-        time.sleep(0.05)
-        return TABLE
 
-    def endpoint(place: Kitchen) -> Answer:
-        agent = _agent(place)
+@asynccontextmanager
+async def _greeting(
+    answer: Answer, model: ScriptedModel, tables: Reservations
+) -> AsyncIterator[Served]:
+    """Serve an endpoint around the answer as `POST /chat`."""
+    agent = chat_graph(model)
+    app = FastAPI()
 
-        async def chat(message: str, guest: str) -> Response:
-            parts = call(
-                answer,
-                agent=agent,
-                table_of=table_of,
-                message=message,
-                guest=guest,
-            )
-            words = "a generator: `yield` the parts"
-            return StreamingResponse(
-                expect(parts, AsyncIterator | Iterator, words)
-            )
+    @app.post("/chat", response_model=None)
+    async def chat(message: str, guest: str) -> Response:
+        parts = call(
+            answer,
+            agent=agent,
+            table_of=tables.table_of,
+            message=message,
+            guest=guest,
+        )
+        words = "a generator: `yield` the parts"
+        kinds = AsyncIterable | Iterator
+        return StreamingResponse(expect(parts, kinds, words))
 
-        return chat
+    async with (
+        kitchen(answer, ttft=0.05) as place,
+        served(app, place) as site,
+    ):
+        model.watch = Watch(place.file, place.thread)
+        try:
+            yield site
+        finally:
+            model.script = lambda _: ["late"]
+            model.release()
 
-    async with _site(answer, endpoint) as (place, site):
-        before = f"Table {TABLE}: "
-        reply = await site.ask("POST", "/chat", params=GRACE)
-        await _must_be_answer(reply, site, before + await _words(place, HELLO))
-        if place.thread in threads:
+
+async def _greets(
+    site: Served, model: ScriptedModel, tables: Reservations
+) -> None:
+    """Two guests, and the first one again: each table, each word early."""
+    for guest, message in (("Ada", "Hi"), ("Grace", "Soup?"), ("Ada", "Tea")):
+        before = tables.visits.get(guest, 0)
+        seen = await _read_until_pause(site, model, guest, message)
+        if site.errors:
+            raise site.errors[0]
+        if threads_of_loop(tables, model):
             raise Wrong(
                 "`table_of` ran on the event loop, where everybody waits for "
                 "it: give it to a thread"
             )
-        await _must_be_early(site, place, GRACE, before)
-        at_once = await _crowd(site, place)
-    return f"{at_once} of {GUESTS} guests at once, and a ping was answered"
-
-
-async def _crowd(site: Served, place: Kitchen) -> int:
-    """Let all guests ask at once; return how many got to the model."""
-    place.model.pace(ttft=LATE, per_token=0.001)
-    meter = place.model.meter()
-    asks = [
-        asyncio.create_task(site.ask("POST", "/chat", params=GRACE))
-        for _ in range(GUESTS)
-    ]
-    try:
-        await _until(
-            lambda: meter.read().peak_in_flight == GUESTS, seconds=LATE + 1
-        )
-        if meter.peak_in_flight < GUESTS:
+        model.watch.must_not_block()
+        model.must_be_used("agent")
+        asked = tables.visits.get(guest, 0) - before
+        if asked != 1:
             raise Wrong(
-                f"guests wait for each other{blocked}"
-                if (blocked := site.blocked())
-                else f"at most {meter.peak_in_flight} of {GUESTS} guests got "
-                "to the model at once"
+                f"`table_of` was asked {asked} times for one visit of "
+                f"{guest}: ask it once, each time a guest comes"
             )
+        whole = f"Table {tables.table(guest)}: {_text(message)}"
+        early, text = seen
+        if text != whole:
+            raise Wrong(f"{guest} got {text!r}, not {whole!r}")
+        if early != f"Table {tables.table(guest)}: A":
+            raise Wrong(
+                "nothing was streamed: the model had finished before the "
+                "first word came"
+            )
+
+
+def threads_of_loop(tables: Reservations, model: ScriptedModel) -> bool:
+    return model.watch.thread in tables.threads
+
+
+async def _read_until_pause(
+    site: Served, model: ScriptedModel, guest: str, message: str
+) -> tuple[str, str]:
+    """What had come when the model paused, and the whole answer."""
+    seen = [""]
+    calls = len(model.calls)
+
+    def note(text: str) -> bool:
+        seen.append(text)
+        return False
+
+    params = {"guest": guest, "message": message}
+    reading = start(site.hang_up("POST", "/chat", note, params=params))
+    await settled(
+        lambda: (seen[-1], len(model.calls)),
+        lambda: (
+            reading.done() or (len(model.calls) > calls and "A" in seen[-1])
+        ),
+    )
+    early = seen[-1]
+    await model.finish([], reading)
+    return early, await reading
+
+
+async def _crowd(
+    site: Served, model: ScriptedModel, tables: Reservations
+) -> int:
+    """Let all guests ask at once; return how many got to the model."""
+    tables.peak = 0
+    tables.holding = True
+    guests = ["Eve" + "!" * n for n in range(GUESTS)]
+    before = model.in_flight
+    asks = start(_all_ask(site, guests))
+    await until(lambda: tables.peak > 1 or not tables.holding or asks.done())
+    await model.waits_for(before + GUESTS, asks)
+    at_once = model.in_flight - before
+    blocked = site.blocked()
+    if at_once == GUESTS:
         await site.client.get("/ping")  # 404 is an answer as well
-        if not meter.read().in_flight:
-            raise Wrong(f"a ping had to wait for the answers{site.blocked()}")
-        await asyncio.gather(*asks)
-    finally:
-        for ask in asks:
-            ask.cancel()
-        await asyncio.gather(*asks, return_exceptions=True)
-    return meter.peak_in_flight
+    model.script = lambda asked: [_text(asked)]
+    await model.finish([], asks)
+    replies = await asks
+    model.watch.must_not_block()
+    if tables.peak < 2:
+        raise Wrong(
+            "the guests wait for each other's table: `table_of` was asked "
+            "for one at a time"
+        )
+    if at_once < GUESTS:
+        raise Wrong(
+            f"guests wait for each other{blocked}"
+            if blocked
+            else f"at most {at_once} of {GUESTS} guests got to the model at "
+            "once"
+        )
+    for guest, reply in zip(guests, replies, strict=True):
+        whole = f"Table {tables.table(guest)}: {_text(guest)}"
+        if reply.text != whole:
+            raise Wrong(
+                f"among others {guest} got {reply.text!r}, not {whole!r}"
+            )
+    return at_once
+
+
+async def _all_ask(site: Served, guests: list[str]) -> list[Any]:
+    asks = [
+        site.ask("POST", "/chat", params={"guest": guest, "message": guest})
+        for guest in guests
+    ]
+    return await asyncio.gather(*asks)
 
 
 # --- 07.2
 
 
+PIECES = ["", "Soup", PAUSE, "\n\n", "0", " ", "no", "no", "\u2028é"]
+
+
+class RateLimit(openai.RateLimitError):
+    """As langchain-openai has it: a class of its own."""
+
+
 async def the_status_is_true(answer: Answer) -> str:
     """07.2: say with the status that the model failed, and still stream."""
-
-    def endpoint(place: Kitchen) -> Answer:
-        agent = _agent(place)
-
-        async def chat(message: str) -> Response:
-            reply = await result(answer, parts=_parts(agent, message))
-            return expect(reply, Response, "a StreamingResponse")
-
-        return chat
-
-    async with _site(answer, endpoint) as (place, site):
-        whole = await _words(place, HELLO)
-        await _must_stream(site, place, whole)
-        await _must_refuse(site, place)
-        await _must_break_off(site, place, whole)
+    await _streams_each(answer)
+    for what, error in _model_failures().items():
+        status = 429 if isinstance(error, openai.RateLimitError) else 502
+        await _must_be_refused(answer, what, error, status)
+    await _leaves_bugs_alone(answer)
+    await _breaks_off(answer)
     return (
-        "2 failures got their status, 429 and 502, and the first word came "
-        "early"
+        "each failure got its status, 429 or 502, a bug stayed one, and "
+        "2 streams came early and whole"
     )
 
 
-async def _must_stream(site: Served, place: Kitchen, whole: str) -> None:
-    """The whole answer, and its first word early."""
-    await _must_be_answer(await _post(site, HELLO), site, whole)
-    await _must_be_early(site, place, {"message": HELLO})
+def _model_failures() -> dict[str, Exception]:
+    errors = failures()
+    del errors["a bug in a node"]
+    limit: Any = errors["a rate limit"]
+    errors["a rate limit of LangChain"] = RateLimit(
+        "Slow down", response=limit.response, body=None
+    )
+    return errors
 
 
-async def _must_refuse(site: Served, place: Kitchen) -> None:
-    place.model.fault("rate_limit", times=3, retry_after=0.01)
-    _must_be_status(await _post(site, HELLO), 429, "the model's rate limit")
-    place.model.fault("server_error", times=3)
-    _must_be_status(await _post(site, HELLO), 502, "an error of the model")
+async def _response(answer: Answer, play: Play) -> Response:
+    value = await result(answer, parts=play.stream())
+    return expect(value, Response, "a StreamingResponse")
 
 
-def _must_be_status(reply: Reply, status: int, what: str) -> None:
-    if reply.status == 200:
-        raise Wrong(
-            f"{what} got status 200: take the first part before you return "
-            "the response"
-        )
-    if reply.status == 500:
-        raise Wrong(f"{what} got status 500: nothing caught the error")
-    if reply.status != status:
-        raise Wrong(f"{what} got status {reply.status}, not {status}")
-
-
-async def _must_break_off(site: Served, place: Kitchen, whole: str) -> None:
-    place.model.fault("cut", after_tokens=3)
-    reply = await _post(site, HELLO)
-    if reply.whole:
-        raise Wrong(
-            "the model broke off after 3 tokens, and the client took it for "
-            "the whole answer"
-        )
-    if not reply.text or not whole.startswith(reply.text):
-        raise Wrong(f"of a broken answer the client got {reply.text!r}")
-
-
-# --- 07.3
-
-
-async def the_model_stops(answer: Answer) -> str:
-    """07.3: end the run when its client leaves, and only then."""
-
-    def endpoint(place: Kitchen) -> Answer:
-        agent = _agent(place)
-
-        async def chat(message: str) -> Response:
-            parts = call(answer, stream=_parts(agent, message))
-            words = "an async generator: `yield` each part"
-            return StreamingResponse(expect(parts, AsyncIterator, words))
-
-        return chat
-
-    async with _site(answer, endpoint) as (place, site):
-        whole = await _words(place, HELLO)
-        await _must_be_answer(await _post(site, HELLO), site, whole)
-        await _must_break_off(site, place, whole)
-        place.model.pace(ttft=0.1, per_token=0.1)
-        meter = place.model.meter()
-        staying = asyncio.create_task(_post(site, HELLO))
-        await _must_stop_after_tokens(site, meter)
-        if (await staying).text != whole:
+async def _streams_each(answer: Answer) -> None:
+    """Two streams at once: each part as it comes, each to its client."""
+    plays = [Play(PIECES), Play(["Tea", PAUSE, " for", " two"])]
+    clients = [Client(), Client()]
+    readings = []
+    for play, client in zip(plays, clients, strict=True):
+        asking = start(_response(answer, play))
+        await settled(lambda: asking.done(), asking.done)  # noqa: B023
+        if not asking.done():
+            await play.finish()
             raise Wrong(
-                "a client left, and another one, who stayed, lost the answer"
+                "nothing was streamed: it took all parts before it returned"
             )
-        await _must_stop_before_tokens(site, place)
-    return "2 of 2 calls were cut off, after 3 words and before the first"
+        readings.append(start(client.read(await asking)))
+        await settled(lambda: client.text, lambda: client.parts)  # noqa: B023
+    early = [client.text for client in clients]
+    for play, reading in zip(plays, readings, strict=True):
+        play.release()
+        await until(reading.done)
+        if not reading.done():
+            raise Wrong("a stream never ends")
+        reading.result()
+    for play, client, began in zip(plays, clients, early, strict=True):
+        whole = "".join(part for part in play.parts if part is not PAUSE)
+        if client.text != whole:
+            raise Wrong(f"the client got {client.text!r}, not {whole!r}")
+        if not began:
+            raise Wrong(
+                "nothing was streamed: the first word came after the last one"
+            )
 
 
-async def _must_stop_after_tokens(site: Served, meter: Meter) -> None:
-    """Hang up after three words, and see whether the model writes on."""
-    text = await site.hang_up(
-        "POST",
-        "/chat",
-        lambda text: len(text.split()) >= 3,
-        params={"message": STORY},
-    )
-    if len(text.split()) < 3:
-        raise Wrong(f"the client got {text!r}, and then nothing")
-    enough = meter.read().tokens_sent + MANY
-    await _until(lambda: meter.read().cut_off or meter.tokens_sent > enough)
-    if not meter.cut_off:
-        raise Wrong("a client left after 3 words, and the model wrote on")
-
-
-async def _must_stop_before_tokens(site: Served, place: Kitchen) -> None:
-    place.model.pace(ttft=2, per_token=0.1)
-    meter = place.model.meter()
-    await site.hang_up(
-        "POST",
-        "/chat",
-        lambda _: meter.read().in_flight,
-        params={"message": STORY},
-    )
-    await _until(
-        lambda: not meter.read().in_flight or meter.tokens_sent > SOME
-    )
-    if meter.tokens_sent > SOME:
-        raise Wrong(
-            "a client left before the first token, and the model wrote on"
-        )
-    if meter.tokens_sent:
-        raise Wrong(
-            "a client left before the first token, and the model stopped only "
-            "after it"
-        )
-
-
-# --- 07.4
-
-
-async def all_of_it(answer: Answer) -> str:
-    """07.4: a true status, early tokens, and a stop at any time."""
-
-    def endpoint(place: Kitchen) -> Answer:
-        agent = _agent(place)
-
-        async def chat(message: str, request: Request) -> Response:
-            stream = _parts(agent, message)
-            reply = await result(answer, request=request, stream=stream)
-            return expect(reply, Response, "a response")
-
-        return chat
-
-    async with _site(answer, endpoint) as (place, site):
-        whole = await _words(place, HELLO)
-        await _must_stream(site, place, whole)
-        await _must_refuse(site, place)
-        await _must_break_off(site, place, whole)
-        place.model.pace(ttft=0.1, per_token=0.1)
-        await _must_stop_after_tokens(site, place.model.meter())
-        await _must_stop_before_tokens(site, place)
-    return (
-        "2 failures got their status, and 2 of 2 calls were cut off when "
-        "their client left"
-    )
-
-
-# --- shared
-
-
-@asynccontextmanager
-async def _site(
-    answer: Answer, endpoint: Callable[[Kitchen], Answer]
-) -> AsyncIterator[tuple[Kitchen, Served]]:
-    """Serve an endpoint around the answer as `POST /chat`."""
-    async with kitchen(answer, ttft=0.1) as place:
-        app = FastAPI()
-        app.post("/chat", response_model=None)(endpoint(place))
-        async with served(app, place) as site:
-            yield place, site
-
-
-async def _parts(
-    agent: CompiledStateGraph, message: str
-) -> AsyncIterator[str]:
-    """What users should see of an answer."""
-    stream = agent.astream(_ask(message), stream_mode="messages")
-    async for part, _ in stream:
-        if part.text:
-            yield part.text
-
-
-def _agent(place: Kitchen) -> CompiledStateGraph:
-    # With a timeout per chunk, Python 3.11 can lose a cancel (gh-86296).
-    llm = place.llm.model_copy(update={"stream_chunk_timeout": None})
-    return create_agent(llm, [])
-
-
-def _ask(message: str) -> dict[str, Any]:
-    return {"messages": [("user", message)]}
-
-
-async def _words(place: Kitchen, message: str) -> str:
-    """What the model says to it; in a thread, with the sync client."""
-    return (await asyncio.to_thread(place.llm.invoke, message)).text
-
-
-async def _post(site: Served, message: str) -> Reply:
-    return await site.ask("POST", "/chat", params={"message": message})
-
-
-async def _must_be_answer(reply: Reply, site: Served, whole: str) -> None:
-    if reply.status == 500 or not reply.whole:
-        await _until(lambda: site.errors)
-        raise site.errors[0]
-    if reply.status != 200:
-        raise Wrong(f"the answer came with status {reply.status}, not 200")
-    if reply.text != whole:
-        raise Wrong(f"the client got {reply.text!r}, not {whole!r}")
-
-
-async def _must_be_early(
-    site: Served, place: Kitchen, params: dict[str, str], before: str = ""
+async def _must_be_refused(
+    answer: Answer, what: str, error: Exception, status: int
 ) -> None:
-    """The first word of the model must come while it still writes.
-
-    ``before`` is what the app says before that word.
-    """
-    place.model.pace(ttft=0.1, per_token=0.1)
-    meter, sent = place.model.meter(), []
-
-    def note(text: str) -> None:
-        if len(text) > len(before) and not sent:
-            sent.append(meter.read().tokens_sent)
-
-    await site.hang_up("POST", "/chat", note, params=params)
-    place.model.pace(ttft=0.1, per_token=0.01)
-    if not sent or sent[0] >= meter.read().tokens_sent:
+    try:
+        response = await _response(answer, Play([error]))
+    except HTTPException as refused:
+        if refused.status_code == status:
+            return
+        why = ""
+        if isinstance(error, RateLimit):
+            why = (
+                ": LangChain raises a subclass of `openai.RateLimitError`, "
+                "so ask with `except` or `isinstance`"
+            )
         raise Wrong(
-            "nothing was streamed: the model had finished before the first "
-            "word came"
+            f"{what} got status {refused.status_code}, not {status}{why}"
+        ) from None
+    except openai.APIError:
+        raise Wrong(
+            f"{what} got status 500: nothing caught {type(error).__name__}"
+        ) from None
+    if response.status_code == status:
+        raise Wrong(
+            f"{what} was returned as a {type(response).__name__}: raise an "
+            "HTTPException"
         )
+    raise Wrong(
+        f"{what} got status {response.status_code}: take the first part "
+        "before you return the response"
+    )
 
 
-async def _until(
-    condition: Callable[[], object], seconds: float = PATIENCE
-) -> None:
-    """Wait until it is true, but no longer than that."""
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:  # noqa: ASYNC110
-        await asyncio.sleep(0.02)
+async def _leaves_bugs_alone(answer: Answer) -> None:
+    """It comes out of the call, or breaks the response off."""
+    bug = failures()["a bug in a node"]
+    client = Client()
+    try:
+        await client.read(await _response(answer, Play([bug])))
+    except HTTPException as refused:
+        raise Wrong(
+            f"a KeyError got status {refused.status_code}: it is no "
+            "`openai.APIError`, so leave it alone"
+        ) from None
+    except KeyError:
+        return
+    raise Wrong("a KeyError was swallowed: leave it alone")
+
+
+async def _breaks_off(answer: Answer) -> None:
+    """What fails later must not look whole."""
+    for what, error in failures().items():
+        play, client = Play(["LangGraph", " runs", error]), Client()
+        reading = start(client.read(await _response(answer, play)))
+        await until(reading.done)
+        if client.whole or reading.exception() is None:
+            raise Wrong(f"{what} came after 2 parts, and {TAKEN}")
+        if client.text != "LangGraph runs":
+            raise Wrong(
+                f"of an answer that broke off the client got {client.text!r}"
+            )
 
 
 JUDGES = {
-    "07.0": each_run_is_cancelled_once,
+    "07.0": takes_no_thread,
     "07.1": nobody_waits_for_anybody,
     "07.2": the_status_is_true,
-    "07.3": the_model_stops,
-    "07.4": all_of_it,
 }

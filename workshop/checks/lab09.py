@@ -1,466 +1,572 @@
-"""Judge the check of lesson 09 and the four tasks of lab 09."""
+"""Judge the check of lesson 09 and the three tasks of lab 09."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import httpx2
-import openai
-from fastapi import FastAPI, Header, HTTPException
-from fastapi.sse import EventSourceResponse, ServerSentEvent
-from langchain.agents import create_agent
-from langchain_openai import ChatOpenAI
+from fastapi import FastAPI
+from fastapi.sse import ServerSentEvent
+from langchain_core.messages import ToolMessage
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from workshop.checks.bench import Kitchen, Wrong, call, expect, kitchen
-from workshop.checks.http import PATIENCE, Reply, Served, served
-from workshop.model import Meter
+from workshop.checks.http import Served, served
+from workshop.checks.kit import (
+    AWKWARD_TOKENS,
+    PAUSE,
+    WAYS_TO_LEAVE,
+    Play,
+    ScriptedModel,
+    Wrong,
+    call,
+    count,
+    expect,
+    failures,
+    kitchen,
+    leave,
+    settled,
+    start,
+    stop,
+    stream_of,
+    until,
+)
 
 Answer = Callable[..., Any]
-Events = list[httpx2.ServerSentEvent]
 
-WHAT = "What is LangGraph?"
-PARAGRAPHS = "A meal in two paragraphs"
-MARKUP = 'Reply with exactly: <b>"soup" & tea</b> <script>cook()</script>'
-CUT_AFTER = 3  # tokens
-CAP = 3
-CLIENTS = 8
-DROP_AFTER = 5  # events
-PAUSE = 2  # seconds; a connection is dropped while the model makes one
-
-
-HONEST = {
-    "rate_limit": ("the model's rate limit", 429),
-    "stall": ("openai.APITimeoutError", 504),
-    "time limit": ("TimeoutError", 504),
-    "server_error": ("a failure of the model", 502),
-    "cut": ("a lost connection to the model", 502),
-    "bug": ("a ValueError of the graph", 502),
-}
+SECRET = "sk-no-one-may-read-this"
+PRICE = "the tool says 9 euros"
+NO_DATA = "`{}` has no data, and browsers drop an event without any"
 
 
 # --- 09.0
 
-
-async def honest_statuses(answer: Answer) -> str:
-    """09.0: turn what a graph raised into the status of a response."""
-    async with kitchen(answer, ttft=0.05) as place:
-        errors = _failures(place)
-        app = FastAPI()
-
-        @app.get("/{kind}")
-        async def fail(kind: str) -> None:
-            raise refusals[kind]
-
-        refusals = {kind: _refusal(answer, errors[kind]) for kind in errors}
-        async with served(app, place) as site:
-            for kind in HONEST:
-                reply = await site.ask("GET", f"/{kind}")
-                _must_be_honest(kind, reply, place)
-    return f"{len(HONEST)} failures got 429 with Retry-After 7, 504 or 502"
+ENDINGS = {
+    "complete": (["token", "token", "done"], ["done"], ["tool", "done"]),
+    "failed": (["token", "error"], ["error"], ["token"] * 9 + ["error"]),
+    "cut": (["token"], [], ["token", "token"], ["start", "tool"]),
+}
 
 
-def _failures(place: Kitchen) -> dict[str, Exception]:
-    """What really is raised, by what happened."""
-    errors: dict[str, Exception] = {
-        "time limit": TimeoutError(),
-        "bug": ValueError(f"no such table, {place.model.key}"),
-    }
-    for fault in "rate_limit", "server_error", "cut", "stall":
-        details = {"retry_after": 7} if fault == "rate_limit" else {}
-        place.model.fault(fault, **details)
-        llm = ChatOpenAI(
-            model=place.model.name,
-            base_url=place.model.base_url,
-            api_key=place.model.key,
-            max_retries=0,
-            timeout=0.5 if fault == "stall" else None,
-            http_client=place.llm.http_client,
-        )
-        try:
-            llm.invoke(WHAT)
-        except openai.OpenAIError as error:
-            errors[fault] = error
-    return errors
-
-
-def _refusal(answer: Answer, error: Exception) -> HTTPException:
-    try:
-        value = call(answer, error=error)
-    except HTTPException:
-        raise Wrong(
-            "it raised the HTTPException: return it, the endpoint raises it"
-        ) from None
-    return expect(value, HTTPException, "an HTTPException")
-
-
-def _must_be_honest(kind: str, reply: Reply, place: Kitchen) -> None:
-    what, status = HONEST[kind]
-    if reply.status == 500:
-        raise Wrong(
-            f"{what} got 500, that of an app that failed: is a header no text?"
-        )
-    if reply.status != status:
-        raise Wrong(f"{what} got {reply.status}, not {status}")
-    if place.model.key in reply.text:
-        raise Wrong("the client reads the text of the error, and a key in it")
-    wait = reply.headers.get("Retry-After")
-    if kind == "rate_limit" and wait != "7":
-        raise Wrong(
-            "429 came without Retry-After"
-            if wait is None
-            else f"429 came with Retry-After {wait}; the model had said 7"
-        )
+async def says_how_it_ended(answer: Answer) -> str:
+    """09.0: tell a whole answer from a failed one and a cut one."""
+    told = 0
+    for ending, lists in ENDINGS.items():
+        for names in lists:
+            try:
+                said = call(answer, names=list(names))
+            except IndexError:
+                raise Wrong(
+                    f"for {names} it raised IndexError: a stream may be cut "
+                    "before its first event"
+                ) from None
+            if inspect.iscoroutine(said):
+                said.close()
+                raise Wrong("it is a plain `def`: nothing is awaited")
+            if expect(said, str, "a text") != ending:
+                raise Wrong(f"for {names} it said {said!r}, not {ending!r}")
+            told += 1
+    return f"{told} streams: complete, failed or cut, each told from its end"
 
 
 # --- 09.1
 
 
-async def says_how_it_ended(answer: Answer) -> str:
+async def ends_with_an_event(answer: Answer) -> str:
     """09.1: turn a graph's answer into events, the last of which is an end."""
-    async with kitchen(answer, ttft=0.05) as place:
-        _must_generate(answer, place)
-        said = {q: place.llm.invoke(q).text for q in (PARAGRAPHS, MARKUP)}
-        async with served(_event_app(answer, place), place) as site:
-            for question, text in said.items():
-                events = await _stream(site, "/agent", question=question)
-                if not events or events[-1].event != "done":
-                    await _raise_errors(site)
-                _must_be_whole(events, text)
-            place.model.fault("stall", after_tokens=3, seconds=PAUSE)
-            with place.model.meter() as meter:
-                await _leave(site, meter, "/agent", tokens=3)
-                await _until(lambda: not meter.read().in_flight)
-            place.must_be_used(meter, "graph")
-            place.model.fault("cut", after_tokens=CUT_AFTER)
-            cut = await _stream(site, "/agent")
-            tokens = _must_fail(cut, "an answer that was cut")
-            if tokens != CUT_AFTER:
-                raise Wrong(
-                    f"of an answer that was cut after {CUT_AFTER} tokens "
-                    f"{tokens} came"
-                )
-            bug = await _stream(site, "/bug")
-            _must_fail(bug, "an answer whose graph raised a ValueError")
-    if any(place.model.key in event.data for event in bug):
-        raise Wrong("`error` quotes the exception, and a key in it")
+    await _whole_answers(answer)
+    for what, error in _failures().items():
+        await _failed_answer(answer, what, error)
+    for by in WAYS_TO_LEAVE:
+        await _ends_with_its_reader(answer, by)
     return (
-        f"2 answers whole and early, then `done`; 2 failures, one `error` "
-        f"each after {tokens} tokens of a cut one"
+        f"2 answers whole and early, then `done`; {len(_failures())} "
+        "failures, one `error` each; who leaves ends it"
     )
 
 
-def _event_app(answer: Answer, place: Kitchen) -> FastAPI:
-    """An app with what the answer yields, for a good and a bad graph."""
-    app = FastAPI()
-    graphs = {"agent": create_agent(place.llm, []), "bug": _with_bug(place)}
-
-    @app.get("/{name}", response_class=EventSourceResponse)
-    async def stream(name: str, question: str) -> AsyncIterator[Any]:
-        async for event in answer(graphs[name], question):
-            yield event
-
-    return app
+def _failures() -> dict[str, Exception]:
+    errors = failures()
+    errors["a bug in a node"] = KeyError(SECRET)
+    errors["a time limit"] = TimeoutError(SECRET)
+    return errors
 
 
-def _must_generate(answer: Answer, place: Kitchen) -> None:
-    value = call(answer, graph=create_agent(place.llm, []), question=WHAT)
-    expect(value, AsyncIterator, "an async generator: yield each event")
+def _with_tool(model: ScriptedModel) -> CompiledStateGraph:
+    """A tool's result comes first, and then the model's answer."""
+
+    async def tools(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [ToolMessage(PRICE, tool_call_id="1")]}
+
+    async def ask(state: MessagesState) -> dict[str, Any]:
+        asked = [m for m in state["messages"] if m.type == "human"]
+        return {"messages": [await model.ainvoke(asked)]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("tools", tools)
+    graph.add_node("model", ask)
+    graph.add_edge(START, "tools")
+    graph.add_edge("tools", "model")
+    return graph.compile()
 
 
-def _with_bug(place: Kitchen) -> CompiledStateGraph:
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        return {"messages": await place.llm.ainvoke(state["messages"])}
-
-    async def bug(state: MessagesState) -> None:
-        raise ValueError(f"no such table, {place.model.key}")
-
-    graph = StateGraph(MessagesState).add_node(reply).add_node(bug)
-    return graph.add_edge(START, "reply").add_edge("reply", "bug").compile()
+def _events_of(answer: Answer, model: ScriptedModel, question: str) -> Any:
+    words = "an async generator: `yield` each event"
+    graph = _with_tool(model)
+    return stream_of(answer, words, graph=graph, question=question)
 
 
-def _must_be_whole(events: Events, text: str) -> None:
-    tokens = [event for event in events if event.event == "token"]
-    if not tokens:
-        names = {event.event for event in events}
-        raise Wrong(
-            "no event is called `token`: name each, `event=...`"
-            if names <= {"message"}
-            else f"no event is called `token`, only {', '.join(names)}"
+async def _whole_answers(answer: Answer) -> None:
+    """Two at once, each with the tokens of its own question."""
+    scripts = {
+        "soup": [*AWKWARD_TOKENS[:3], PAUSE, *AWKWARD_TOKENS[3:]],
+        "tea": ["Tea", PAUSE, " for two"],
+    }
+    models, readings, got = [], [], {}
+    for question, script in scripts.items():
+        model = ScriptedModel(script=lambda asked: list(scripts[asked]))
+        events = got[question] = []
+        reading = start(_read(_events_of(answer, model, question), events))
+        before = script.index(PAUSE)
+        await settled(
+            lambda: len(events),  # noqa: B023
+            lambda: reading.done() or len(events) >= before,  # noqa: B023
         )
-    came = "".join(map(_text_of, tokens))
-    if came != text:
-        raise Wrong(f"the text came as {came!r}, not {text!r}")
-    last = events[-1]
-    if last.event != "done":
-        raise Wrong(f"a whole answer ends with `{last.event}`, not `done`")
-    if not last.data:
-        raise Wrong(
-            "`done` has no data, and browsers drop an event without any"
-        )
-    if _count(events, "done") > 1 or _count(events, "error"):
-        raise Wrong("a whole answer has more than one end")
+        early = len(events)
+        models.append(model)
+        readings.append(reading)
+        if reading.done():
+            reading.result()
+        if model.calls and early < before and not reading.done():
+            model.release()
+            await until(reading.done)
+            if len(events) > 1:
+                raise Wrong(
+                    "nothing was streamed: the model had finished before "
+                    f"token {before} came"
+                )
+    for model, reading in zip(models, readings, strict=True):
+        await model.finish([], reading)
+        reading.result()
+        model.must_be_used("graph")
+        if len(model.calls) > 1:
+            raise Wrong(f"the model was asked {len(model.calls)} times")
+    for question, script in scripts.items():
+        tokens = [part for part in script if part is not PAUSE]
+        _must_be_whole(got[question], tokens)
 
 
-def _text_of(event: httpx2.ServerSentEvent) -> str:
+async def _read(stream: AsyncIterator[Any], events: list[Any]) -> None:
+    async for event in stream:
+        events.append(event)
+
+
+def _name(event: Any) -> str:
+    words = "a ServerSentEvent"
+    if not isinstance(event, ServerSentEvent):
+        found = type(event).__name__
+        raise Wrong(f"it yields a {found}, not {words}")
+    return event.event or "message"
+
+
+def _data(event: ServerSentEvent) -> Any:
+    """The data as a client parses it; None if there is none."""
+    if event.data is not None:
+        return json.loads(json.dumps(event.data))
+    if not event.raw_data:
+        return None
     try:
-        text = event.json()["text"]
-    except (ValueError, TypeError, KeyError):
-        text = None
+        return json.loads(event.raw_data)
+    except ValueError:
+        return event.raw_data
+
+
+def _text_of(event: ServerSentEvent) -> str:
+    data = _data(event)
+    text = data.get("text") if isinstance(data, dict) else None
     if not isinstance(text, str):
         raise Wrong(
-            f"the data of a token is {event.data}, not "
+            f"the data of a token is {json.dumps(data)}, not "
             + json.dumps({"text": "…"}, ensure_ascii=False)
         )
     return text
 
 
-def _must_fail(events: Events, what: str) -> int:
-    """There is one `error`, at the end; return how many tokens came."""
-    if _count(events, "done"):
-        also = " as well as `error`" if _count(events, "error") else ""
-        raise Wrong(f"{what} says `done`{also}: only what is whole is done")
-    if not _count(events, "error"):
+def _must_be_whole(events: list[Any], tokens: list[str]) -> None:
+    names = [_name(event) for event in events]
+    if "token" not in names:
         raise Wrong(
-            f"{what} just ends: catch what was raised, and yield `error`"
+            "no event is called `token`: name each, `event=...`"
+            if set(names) <= {"message"}
+            else f"no event is called `token`, only {', '.join(set(names))}"
         )
-    if _count(events, "error") > 1 or events[-1].event != "error":
-        raise Wrong(f"{what} goes on after `error`")
-    if not events[-1].data:
-        raise Wrong(
-            "`error` has no data, and browsers drop an event without any"
-        )
-    return _count(events, "token")
+    came = [_text_of(event) for event in events if event.event == "token"]
+    if PRICE in "".join(came):
+        raise Wrong("what a tool returned was sent as a piece of the answer")
+    if came != tokens:
+        raise Wrong(f"the pieces {tokens} came as {came}")
+    if names[-1] != "done":
+        raise Wrong(f"a whole answer ends with `{names[-1]}`, not `done`")
+    if names.count("done") > 1 or "error" in names:
+        raise Wrong("a whole answer has more than one end")
+    if _data(events[-1]) is None:
+        raise Wrong(NO_DATA.format("done"))
 
 
-def _count(events: Events, name: str) -> int:
-    return sum(event.event == name for event in events)
+async def _failed_answer(answer: Answer, what: str, error: Exception) -> None:
+    for script in (["Soup", " of", error], [error]):
+        model = ScriptedModel(script=lambda _: list(script))  # noqa: B023
+        events: list[Any] = []
+        reading = start(_read(_events_of(answer, model, "soup"), events))
+        await settled(lambda: len(events), reading.done)  # noqa: B023
+        if not reading.done():
+            raise Wrong(f"an answer with {what} never ends")
+        if raised := reading.exception():
+            if isinstance(raised, Wrong):
+                raise raised
+            raise Wrong(
+                f"an answer with {what} just ends: catch what was raised, "
+                "and yield `error`"
+            )
+        names = [_name(event) for event in events]
+        tokens = len(script) - 1
+        if "done" in names:
+            also = " as well as `error`" if "error" in names else ""
+            raise Wrong(
+                f"an answer with {what} says `done`{also}: only what is "
+                "whole is done"
+            )
+        if names[-1:] != ["error"] or names.count("error") > 1:
+            raise Wrong(
+                f"an answer with {what} has no `error` at its end"
+                if "error" not in names
+                else f"an answer with {what} goes on after `error`"
+            )
+        if names.count("token") != tokens:
+            raise Wrong(
+                f"of an answer that failed after {count(tokens, 'token')} "
+                f"{names.count('token')} came"
+            )
+        if _data(events[-1]) is None:
+            raise Wrong(NO_DATA.format("error"))
+        if SECRET in events[-1].model_dump_json():
+            raise Wrong("`error` quotes the exception, and a key in it")
+
+
+async def _ends_with_its_reader(answer: Answer, by: str) -> None:
+    model = ScriptedModel(script=lambda _: ["Soup", PAUSE, " of the day"])
+    stream = _events_of(answer, model, "soup")
+    events: list[Any] = []
+
+    async def reader() -> None:
+        async for event in stream:
+            events.append(event)
+
+    try:
+        if by == "cancel":
+            reading = start(reader())
+            await until(lambda: events or reading.done())
+            await stop(reading)
+            if reading.done() and not reading.cancelled():
+                raise Wrong(
+                    "its reader was cancelled, and it swallowed that: "
+                    "`CancelledError` is none of yours"
+                )
+        else:
+            await leave(stream, len, by)
+    except RuntimeError as error:
+        raise Wrong(
+            f"its reader closed it, and it yielded once more: {error}"
+        ) from None
+    finally:
+        model.release()
+    if by == "cancel" and [_name(event) for event in events] != ["token"]:
+        raise Wrong("its reader was cancelled, and it yielded once more")
 
 
 # --- 09.2
 
 
-async def refuses_the_surplus(answer: Answer) -> str:
-    """09.2: stream to so many at once, and refuse the others honestly."""
-    async with kitchen(answer, ttft=0.05) as place:
-        text = place.llm.invoke(WHAT).text
-        place.model.pace(ttft=0.5, per_token=0.1)
-        value = call(answer, tokens=_tokens(place), cap=CAP)
-        app = expect(value, FastAPI, "the app: write `return app`")
-        async with served(app, place) as site:
-            with place.model.meter() as meter:
-                replies = await _crowd(site, CLIENTS)
-            place.must_be_used(meter, "tokens")
-            wait = _must_refuse(replies, meter, text)
-            place.model.pace(ttft=0.2, per_token=0.02)
-            await _all_served(site, "whole answers")
-            place.model.fault("cut", after_tokens=2, times=CAP)
-            await _crowd(site, CAP)
-            await _all_served(site, "answers that failed")
-            place.model.fault(
-                "stall", after_tokens=2, seconds=PAUSE, times=CAP
-            )
-            await asyncio.gather(*(_hang_up(site) for _ in range(CAP)))
-            await _all_served(site, "clients that hung up")
-    return (
-        f"{CLIENTS} clients: {CAP} in flight, {CLIENTS - CAP} sent away for "
-        f"{wait} s; free again after an end, a failure and a hang-up"
-    )
+def _script(*names: str) -> list[ServerSentEvent]:
+    return [
+        ServerSentEvent(event="token", data={"text": name}) for name in names
+    ]
 
 
-def _tokens(place: Kitchen) -> Callable[[str], AsyncIterator[str]]:
-    """A generator function that ends its model call when it is closed."""
-    # With a timeout per chunk, Python 3.11 can lose a cancel (gh-86296).
-    llm = place.llm.model_copy(update={"stream_chunk_timeout": None})
-    agent = create_agent(llm, [])
-
-    async def tokens(question: str) -> AsyncIterator[str]:
-        async def pump() -> None:
-            asked = {"messages": [("user", question)]}
-            async for part, _ in agent.astream(asked, stream_mode="messages"):
-                if part.text:
-                    queue.put_nowait(part.text)
-
-        queue: asyncio.Queue[Any] = asyncio.Queue()
-        run = asyncio.create_task(pump())
-        run.add_done_callback(queue.put_nowait)
-        try:
-            while (part := await queue.get()) is not run:
-                yield part
-            await run
-        finally:
-            run.cancel()
-
-    return tokens
-
-
-async def _crowd(site: Served, number: int) -> list[Reply]:
-    asks = (
-        site.ask("GET", "/chat", params={"question": WHAT})
-        for _ in range(number)
-    )
-    return await asyncio.gather(*asks)
-
-
-async def _hang_up(site: Served) -> None:
-    await site.hang_up(
-        "GET", "/chat", until=lambda text: text, params={"question": WHAT}
-    )
-
-
-def _must_refuse(replies: list[Reply], meter: Meter, text: str) -> str:
-    """Look at what a crowd got; return the Retry-After."""
-    statuses = Counter(reply.status for reply in replies)
-    good = [reply for reply in replies if reply.status == 200]
-    refused = [reply for reply in replies if reply.status == 503]
-    surplus = CLIENTS - CAP
-    if meter.peak_in_flight > CAP:
-        raise Wrong(
-            f"{meter.peak_in_flight} calls were in flight at the model, not "
-            f"{CAP}: a place is taken until the stream has ended"
-        )
-    if len(good) == CLIENTS and meter.requests == CLIENTS:
-        raise Wrong(
-            f"nobody was refused: {surplus} of {CLIENTS} clients waited for "
-            "a place instead"
-        )
-    if len(good) == CLIENTS:
-        raise Wrong(
-            "the surplus got 200, and then nothing: decide before the stream "
-            "begins"
-        )
-    if 429 in statuses:
-        raise Wrong(
-            "the surplus got 429, which means that this client asks too "
-            "often; a full service says 503"
-        )
-    if statuses != {200: CAP, 503: surplus}:
-        raise Wrong(
-            f"{CLIENTS} clients got {_listed(statuses)}; expected "
-            f"{CAP} x 200 and {surplus} x 503"
-        )
-    if any(reply.text != text for reply in good):
-        raise Wrong(f"a client got {good[0].text!r}, not {text!r}")
-    wait = refused[0].headers.get("Retry-After")
-    if wait is None:
-        raise Wrong("503 came without Retry-After: say when to come again")
-    if not wait.isdecimal() or int(wait) < 1:
-        raise Wrong(f"Retry-After is {wait!r}, not whole seconds from 1 on")
-    return wait
-
-
-def _listed(statuses: Counter[int]) -> str:
-    return ", ".join(f"{n} x {code}" for code, n in sorted(statuses.items()))
-
-
-async def _all_served(site: Served, after: str) -> None:
-    """After ``CAP`` of something there must soon be ``CAP`` places again."""
-    for _ in range(4):
-        await asyncio.sleep(0.3)
-        replies = await _crowd(site, CAP)
-        free = sum(reply.status == 200 for reply in replies)
-        if free == CAP:
-            await asyncio.sleep(0.3)
-            return
-    raise Wrong(f"after {CAP} {after} there are {free} places, not {CAP}")
-
-
-# --- 09.3 and 09.4
+def _done() -> ServerSentEvent:
+    return ServerSentEvent(event="done", data={})
 
 
 async def outlives_its_readers(answer: Answer) -> str:
-    """09.3: keep the events of a run for readers who come and go."""
-    async with kitchen(answer, ttft=0.05) as place:
-        return await _nothing_lost(_run_app(answer, place), place, "events")
-
-
-async def resumes_over_http(answer: Answer) -> str:
-    """09.4: the routes around such runs."""
-    async with kitchen(answer, ttft=0.05) as place:
-        app = call(answer, ask=_asked(place))
-        expect(app, FastAPI, "the app: write `return app`")
-        return await _nothing_lost(app, place, "ask", routes=True)
-
-
-async def _nothing_lost(
-    app: FastAPI, place: Kitchen, name: str, routes: bool = False
-) -> str:
-    """Drop a connection and come back; read twice at once; come late."""
-    text = place.llm.invoke(WHAT).text
-    async with served(app, place) as site:
-        if routes:
-            await _must_know_its_runs(site)
-        place.model.fault("stall", after_tokens=DROP_AFTER, seconds=PAUSE)
-        with place.model.meter() as meter:
-            run = await _start(site)
-            before = await _leave(site, meter, f"/runs/{run}", DROP_AFTER)
-            _must_be_numbered(before)
-            await asyncio.sleep(PAUSE / 3)  # the app notices that he left
-            after = await _stream(site, f"/runs/{run}", before[-1].id)
-        place.must_be_used(meter, name)
-        _must_continue(before, after, meter, text)
-        await _must_take_two_readers(site, text)
-        await _must_take_late_readers(site, run, before + after)
+    """09.2: keep the events of a run for readers who come and go."""
+    one = [*_script("a", "a", "", "\n\n"), PAUSE, *_script("b"), _done()]
+    two = [*_script("x"), PAUSE, *_script("y", "z"), _done()]
+    plays = [Play(one), Play(two)]
+    follows = [_started(answer, play) for play in plays]
+    await _runs_alone(plays[0])
+    got = await _readers_of_three_kinds(plays[0], follows[0])
+    await _must_be(plays[1], follows[1], two)
+    await _fails(answer)
     return (
-        f"dropped after {len(before)} events, came back for {len(after)}: "
-        f"no token lost or doubled, {meter.requests} request"
+        f"{len(got)} events, none lost or doubled: for who stays, who comes "
+        "back and who comes late"
     )
 
 
-def _asked(place: Kitchen) -> Callable[[str], AsyncIterator[ServerSentEvent]]:
-    """A generator function of events, as the one of task 1."""
-    tokens = _tokens(place)
-
-    async def ask(question: str) -> AsyncIterator[ServerSentEvent]:
-        async for text in tokens(question):
-            yield ServerSentEvent(event="token", data={"text": text})
-        yield ServerSentEvent(event="done", data={})
-
-    return ask
+def _started(answer: Answer, play: Play) -> Callable[..., Any]:
+    follow = call(answer, events=play.stream())
+    return expect(follow, Callable, "the function `follow`")  # type: ignore[arg-type]
 
 
-def _run_app(answer: Answer, place: Kitchen) -> FastAPI:
-    """The app of task 4 around the function of task 3."""
-    app, runs, ask = FastAPI(), [], _asked(place)
-
-    @app.post("/runs")
-    async def start(question: str) -> dict[str, str]:
-        follow = call(answer, events=ask(question))
-        runs.append(expect(follow, Callable, "the function `follow`"))
-        return {"run": str(len(runs) - 1)}
-
-    @app.get("/runs/{number}", response_class=EventSourceResponse)
-    async def read(
-        number: int, last_event_id: Annotated[int, Header()] = 0
-    ) -> AsyncIterator[Any]:
-        words = "the function `follow`: is it an `async def` with `yield`?"
-        events = runs[number](last_event_id)
-        async for event in expect(events, AsyncIterator, words):
-            yield event
-
-    return app
-
-
-async def _must_know_its_runs(site: Served) -> None:
-    reply = await site.ask("GET", "/runs/nobody")
-    if reply.status == 200:
+async def _runs_alone(play: Play) -> None:
+    await settled(lambda: play.sent, lambda: play.waiting)
+    if not play.waiting:
         raise Wrong(
-            "an unknown run got 200, not 404: a generator begins after the "
-            "status has gone out"
+            "without a reader nothing was read: start a task that reads"
         )
-    if reply.status not in (404, 422):  # 422 if ids are numbers
-        raise Wrong(f"an unknown run got {reply.status}, not 404")
 
 
-async def _start(site: Served) -> str:
-    reply = await site.ask("POST", "/runs", params={"question": WHAT})
+def _follow(follow: Callable[..., Any], seen: int) -> AsyncIterator[Any]:
+    words = "an async generator: is `follow` an `async def` with `yield`?"
+    value = follow(seen)
+    if not hasattr(value, "__aiter__"):
+        if inspect.iscoroutine(value):
+            value.close()
+        found = type(value).__name__
+        raise Wrong(f"follow({seen}) returned a {found}, not {words}")
+    return value
+
+
+async def _readers_of_three_kinds(
+    play: Play, follow: Callable[..., Any]
+) -> list[Any]:
+    there = play.sent
+    events = [part for part in play.parts if part is not PAUSE]
+    stays, another = [], []
+    readings = [
+        start(_read(_follow(follow, 0), stays)),
+        start(_read(_follow(follow, 1), another)),
+    ]
+    await settled(
+        lambda: len(stays + another), lambda: len(another) >= there - 1
+    )
+    if not stays:
+        raise Wrong(
+            "nothing was streamed: a reader got no event while the run went on"
+        )
+    _must_be_numbered(stays[:there], 1)
+    if len(stays) < there or len(another) < there - 1:
+        raise Wrong(
+            "each event went to one of two readers: a list keeps it for "
+            "all, a queue does not"
+        )
+    for by in WAYS_TO_LEAVE:
+        await leave(_follow(follow, 2), len, by)
+        if play.outcome == "cut off":
+            raise Wrong("a reader left, and the run ended with it")
+    waits: list[Any] = []
+    readings.append(start(_read(_follow(follow, there), waits)))
+    await settled(lambda: len(waits), still=10)
+    if waits:
+        raise Wrong(f"who has seen {there} events gets number {waits[0].id}")
+    play.release()
+    await settled(
+        lambda: len(stays + another + waits),
+        lambda: all(reading.done() for reading in readings),
+    )
+    if play.outcome == "cut off":
+        raise Wrong("a reader left, and the run ended with it")
+    for reading in readings:
+        if not reading.done():
+            raise Wrong("the run has ended, and a reader waits on")
+        reading.result()
+    _must_equal(stays, events, 0)
+    _must_equal(another, events, 1)
+    _must_equal(waits, events, there)
+    await _must_be(play, follow, play.parts)
+    return events
+
+
+def _must_be_numbered(events: Sequence[Any], first: int) -> None:
+    ids = [event.id for event in events]
+    if ids and not any(ids):
+        raise Wrong("the events have no `id`: nobody can say what he has seen")
+    if ids != [str(number) for number in range(first, first + len(ids))]:
+        raise Wrong(
+            f"after number {first - 1} come the ids {', '.join(map(str, ids))}"
+        )
+
+
+def _must_equal(got: list[Any], events: list[Any], seen: int) -> None:
+    texts = [_data(event) for event in events[seen:]]
+    if [_data(event) for event in got] != texts:
+        raise Wrong(
+            f"who has seen {count(seen, 'event')} got "
+            f"{[_data(event) for event in got]}, not {texts}"
+        )
+    _must_be_numbered(got, seen + 1)
+
+
+async def _must_be(
+    play: Play, follow: Callable[..., Any], parts: list[Any]
+) -> None:
+    """After its end: from the beginning, from the middle, from the end."""
+    play.release()
+    await until(lambda: play.outcome)
+    events = [part for part in parts if part is not PAUSE]
+    for seen in (0, 2, len(events)):
+        got: list[Any] = []
+        reading = start(_read(_follow(follow, seen), got))
+        await settled(lambda: len(got), reading.done)  # noqa: B023
+        if not reading.done():
+            raise Wrong(
+                f"who comes after the end, and has seen {seen} of "
+                f"{len(events)}, waits for ever"
+            )
+        reading.result()
+        _must_equal(got, events, seen)
+
+
+async def _fails(answer: Answer) -> None:
+    """A source that fails ends its readers, too."""
+    for error in (KeyError("dish"), asyncio.CancelledError()):
+        play = Play([*_script("a"), PAUSE, error])
+        follow, got = _started(answer, play), []
+        reading = start(_read(_follow(follow, 0), got))
+        await settled(lambda: len(got), lambda: got)  # noqa: B023
+        play.release()
+        await settled(lambda: len(got), reading.done)  # noqa: B023
+        if not reading.done():
+            raise Wrong(
+                "what is read has failed, and a reader waits on: wake it in "
+                "`finally`"
+            )
+
+
+# --- 09.3
+
+
+async def resumes_over_http(answer: Answer) -> str:
+    """09.3: the routes around such runs."""
+    await _depends_on(answer)
+    plays: dict[str, list[Play]] = {"soup": [], "tea": []}
+
+    def ask(question: str) -> AsyncIterator[ServerSentEvent]:
+        words = ("a", "b", "c", "d", "e")
+        events = [*_script(*words), PAUSE, *_script(question, "g"), _done()]
+        play = Play(events)
+        plays[question].append(play)
+        return play.stream()
+
+    app = expect(call(answer, ask=ask), FastAPI, "the app: `return app`")
+    async with (
+        kitchen(answer, ttft=0.05) as place,
+        served(app, place) as site,
+    ):
+        try:
+            return await _nothing_lost(site, plays)
+        finally:
+            for play in plays["soup"] + plays["tea"]:
+                play.release()
+
+
+async def _depends_on(answer: Answer) -> None:
+    used = inspect.unwrap(answer)
+    names = {"start_run"} & set(_names_in(getattr(used, "__code__", None)))
+    for name in names:
+        try:
+            await outlives_its_readers(used.__globals__[name])
+        except (Exception, asyncio.CancelledError):
+            raise Wrong(
+                "`start_run` of task 2 is not right yet: mend it, then check "
+                "this"
+            ) from None
+
+
+def _names_in(code: Any) -> list[str]:
+    """The globals that a function uses, and those within it."""
+    if code is None:
+        return []
+    inner = [c for c in code.co_consts if inspect.iscode(c)]
+    return [*code.co_names, *(n for c in inner for n in _names_in(c))]
+
+
+async def _nothing_lost(site: Served, plays: dict[str, list[Play]]) -> str:
+    for run in ("nobody", "0"):
+        reply = await site.ask("GET", f"/runs/{run}")
+        if reply.status not in (404, 422):  # 422 if ids are numbers
+            why = ": a generator begins after the status has gone out"
+            raise Wrong(
+                f"an unknown run got {reply.status}, not 404"
+                + (why if reply.status == 200 else "")
+            )
+    run = await _start(site, "soup")
+    other = await _start(site, "soup")
+    tea = await _start(site, "tea")
+    if len({run, other, tea}) < 3:
+        raise Wrong("two runs have the same id")
+    if (len(plays["soup"]), len(plays["tea"])) != (2, 1):
+        raise Wrong(
+            f"3 POST /runs called `ask` {len(plays['soup'] + plays['tea'])} "
+            "times: each starts one run, with its question"
+        )
+    before = await _drop(site, run)
+    if _ids(before) != ["1", "2", "3", "4", "5"]:
+        raise Wrong(
+            f"the first reader got the events {', '.join(_ids(before))}, not "
+            "1 to 5"
+        )
+    if plays["soup"][0].outcome == "cut off":
+        raise Wrong(
+            "who came back got nothing: the run must not end with its reader"
+        )
+    for play in plays["soup"] + plays["tea"]:
+        play.release()
+    for seen in ("5", "2", ""):
+        after = await _stream(site, run, seen)
+        number = int(seen or 0)
+        expected = [str(n) for n in range(number + 1, 9)]
+        if _ids(after) != expected:
+            raise Wrong(
+                f"after Last-Event-ID {seen or 'none'} came the events "
+                f"{', '.join(_ids(after)) or 'none'}, not {expected[0]} to 8"
+            )
+    whole = "".join(e.json()["text"] for e in after if e.event == "token")
+    if whole != "abcdesoupg" or after[-1].event != "done":
+        raise Wrong(f"a run of 'soup' got {whole!r} and `{after[-1].event}`")
+    theirs = await _stream(site, tea, "5")
+    if [e.json().get("text") for e in theirs] != ["tea", "g", None]:
+        raise Wrong("a run got the events of another one")
+    if len(plays["soup"] + plays["tea"]) > 3:
+        raise Wrong(
+            "the model was asked again to read a run: only POST /runs may "
+            "start one"
+        )
+    return (
+        f"dropped after {len(before)} events, came back for 3: nothing lost "
+        "or doubled, 3 runs for 3 POSTs"
+    )
+
+
+async def _start(site: Served, question: str) -> str:
+    asking = start(site.ask("POST", "/runs", params={"question": question}))
+    await settled(asking.done, asking.done, still=200)
+    if not asking.done():
+        raise Wrong("POST /runs waits for the run: start it, and return")
+    reply = asking.result()
     if reply.status >= 500:
-        await _raise_errors(site)
+        await until(lambda: site.errors, 50)
+        for error in site.errors:
+            if "no running event loop" in str(error):
+                raise Wrong(
+                    "no running event loop: FastAPI runs a `def` endpoint in "
+                    "a thread, so write `async def`"
+                )
+            raise error
     try:
         run = json.loads(reply.text)["run"]
     except (ValueError, TypeError, KeyError):
@@ -474,117 +580,47 @@ async def _start(site: Served) -> str:
     return str(run)
 
 
-def _must_be_numbered(events: Events) -> None:
-    ids = [event.id for event in events[:DROP_AFTER]]
-    if not any(ids):
-        raise Wrong("the events have no `id`: nobody can say what he has seen")
-    if ids != [str(number + 1) for number in range(DROP_AFTER)]:
-        raise Wrong(f"the first ids are {', '.join(ids)}, not 1 to 5")
+async def _drop(site: Served, run: str) -> list[httpx2.ServerSentEvent]:
+    """Read five events, and close the connection."""
+    seen = [""]
+    left = asyncio.Event()
 
+    def enough(text: str) -> bool:
+        seen.append(text)
+        return left.is_set()
 
-def _must_continue(
-    before: Events, after: Events, meter: Meter, text: str
-) -> None:
-    if meter.requests > 1:
-        raise Wrong(
-            f"the model was asked {meter.requests} times for one run: only "
-            "POST /runs may start one"
-        )
-    if not after:
-        raise Wrong(
-            "who came back got nothing: the run must not end with its reader"
-        )
-    seen, first = before[-1].id, after[0].id
-    if after[0].event == "token" and first != str(int(seen) + 1):
-        raise Wrong(
-            f"after Last-Event-ID {seen} came event {first}, not "
-            f"{int(seen) + 1}"
-        )
-    _must_be_all(before + after, text, "both connections together")
-
-
-def _must_be_all(events: Events, text: str, what: str) -> None:
-    tokens = [event for event in events if event.event == "token"]
-    came = "".join(map(_text_of, tokens))
-    if came != text:
-        raise Wrong(f"{what} got {came!r}, not {text!r}")
-    if events[-1].event != "done":
-        raise Wrong(f"a run ends with `{events[-1].event}`, not `done`")
-    if not events[-1].data:
-        raise Wrong(
-            "`done` has no data, and browsers drop an event without any"
-        )
-
-
-async def _must_take_two_readers(site: Served, text: str) -> None:
-    run = await _start(site)
-    both = await asyncio.gather(
-        *(_stream(site, f"/runs/{run}") for _ in range(2))
+    reading = start(site.hang_up("GET", f"/runs/{run}", enough))
+    await settled(
+        lambda: seen[-1],
+        lambda: reading.done() or len(_parsed(seen[-1])) >= 5,
     )
-    if sum(_count(events, "token") for events in both) == 14:
-        raise Wrong(
-            "each token went to one of two readers: a list keeps it for all, "
-            "a queue does not"
-        )
-    for events in both:
-        _must_be_all(events, text, "a second reader")
-
-
-async def _must_take_late_readers(
-    site: Served, run: str, events: Events
-) -> None:
-    whole = await _stream(site, f"/runs/{run}")
-    if whole != events:
-        raise Wrong(
-            f"who comes after the end gets {len(whole)} of {len(events)} "
-            "events"
-        )
-    nothing = await _stream(site, f"/runs/{run}", events[-1].id)
-    if _count(nothing, "token"):
-        raise Wrong("who has seen everything gets tokens again")
-
-
-# --- shared
+    left.set()
+    text = await reading
+    if not _parsed(text):
+        await until(lambda: site.errors, 20)
+        for error in site.errors:
+            raise error
+        raise Wrong("nothing was streamed: no event came while it runs")
+    return _parsed(text)
 
 
 async def _stream(
-    site: Served, path: str, seen: str = "", question: str = WHAT
-) -> Events:
-    """Read all that an SSE endpoint sends, over a connection of its own."""
+    site: Served, run: str, seen: str
+) -> list[httpx2.ServerSentEvent]:
     headers = {"Connection": "close"}
     if seen:
         headers["Last-Event-ID"] = seen
-    params = {"question": question}
-    reply = await site.ask("GET", path, headers=headers, params=params)
+    reply = await site.ask("GET", f"/runs/{run}", headers=headers)
+    if reply.status != 200:
+        raise Wrong(f"who came back got {reply.status}, not 200")
     return _parsed(reply.text)
 
 
-async def _leave(site: Served, meter: Meter, path: str, tokens: int) -> Events:
-    """Hang up after so many tokens; the model must pause there, not end."""
-    writes = False
-
-    def enough(text: str) -> bool:
-        nonlocal writes
-        if _count(_parsed(text), "token") < tokens:
-            return False
-        writes = meter.read().in_flight > 0
-        return True
-
-    params = {"question": WHAT}
-    text = await site.hang_up("GET", path, until=enough, params=params)
-    events = _parsed(text)
-    if _count(events, "token") < tokens:
-        await _raise_errors(site)
-        raise Wrong(f"{_count(events, 'token')} events called `token` came")
-    if meter.requests and not writes:
-        raise Wrong(
-            "nothing was streamed: the model had finished before token "
-            f"{tokens} came"
-        )
-    return events
+def _ids(events: list[httpx2.ServerSentEvent]) -> list[str]:
+    return [event.id or "?" for event in events]
 
 
-def _parsed(text: str) -> Events:
+def _parsed(text: str) -> list[httpx2.ServerSentEvent]:
     response = httpx2.Response(
         200,
         headers={"Content-Type": "text/event-stream"},
@@ -594,29 +630,9 @@ def _parsed(text: str) -> Events:
     return list(httpx2.EventSource(response))
 
 
-async def _raise_errors(site: Served) -> None:
-    """Raise what the answer raised in its app, once its response is over."""
-    await _until(lambda: bool(site.errors), seconds=0.5)
-    for error in site.errors:
-        while isinstance(error, ExceptionGroup):
-            error = error.exceptions[0]
-        raise error
-
-
-async def _until(
-    condition: Callable[[], bool], seconds: float = PATIENCE
-) -> None:
-    """Wait until it is true, but no longer than so many seconds."""
-    for _ in range(int(seconds * 20)):
-        if condition():
-            return
-        await asyncio.sleep(0.05)
-
-
 JUDGES = {
-    "09.0": honest_statuses,
-    "09.1": says_how_it_ended,
-    "09.2": refuses_the_surplus,
-    "09.3": outlives_its_readers,
-    "09.4": resumes_over_http,
+    "09.0": says_how_it_ended,
+    "09.1": ends_with_an_event,
+    "09.2": outlives_its_readers,
+    "09.3": resumes_over_http,
 }

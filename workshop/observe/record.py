@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,7 +20,7 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 
-LATE = 0.1  # seconds; a beat that is later than this was held up
+LATE = 0.2  # seconds; a beat that is later than this was held up
 LABEL = 24  # characters
 
 
@@ -38,7 +39,7 @@ class Heartbeat:
     meanwhile:
 
     - ``beats``: how many beats happened
-    - ``missed``: how many did not, as the loop was held up over 0.1 s
+    - ``missed``: how many did not, as the loop was held up over 0.2 s
     - ``longest``: the longest time without a beat, in seconds
     - ``gaps``: when it was held up, counted from the start
 
@@ -100,6 +101,7 @@ class Call:
     ``tokens`` says when each piece of a streamed answer arrived: text, or
     a part of a tool call. ``outcome`` is "done", "cut off" (its caller left
     before the end), "error", or "still open", and then ``end`` is None.
+    ``asked`` is the prompt, of which ``label`` is the beginning.
     """
 
     label: str
@@ -107,6 +109,7 @@ class Call:
     tokens: list[float] = field(default_factory=list)
     end: float | None = None
     outcome: str = "still open"
+    asked: str = ""
 
     @property
     def first_token(self) -> float | None:
@@ -122,6 +125,7 @@ class Timeline:
     What is still open at the end of the block stays so.
 
     - ``calls``: a list of ``Call``, in the order of their starts
+    - ``names``: a name for each of them that tells it from the others
     - ``peak``: the most calls that were open at the same time
     - ``gaps``: a list of ``Gap``; empty where no loop was running
     - ``took``: seconds from start to end, or to now
@@ -158,6 +162,10 @@ class Timeline:
         return list(self._calls.values())
 
     @property
+    def names(self) -> list[str]:
+        return _names(self.calls)
+
+    @property
     def gaps(self) -> list[Gap]:
         return [] if self._heartbeat is None else self._heartbeat.gaps
 
@@ -181,20 +189,9 @@ class Timeline:
         """Show several, each under its name, on one time axis."""
         _show(timelines, title)
 
-    def png(self, title: str = "") -> bytes:
-        """The picture that ``plot`` shows, for instance for a widget."""
-        from workshop.observe.draw import draw
-
-        return draw({"": self}, title)
-
     def html(self, title: str = "") -> str:
-        """An ``img`` element with that picture, for a widget; its alternative
-        text is the headline."""
-        data = base64.b64encode(self.png(title)).decode()
-        alt = html.escape(f"{title}: {self.headline()}")
-        style = "max-width: 100%"
-        source = f"data:image/png;base64,{data}"
-        return f'<img style="{style}" alt="{alt}" src="{source}">'
+        """The picture that ``plot`` shows, for instance for a widget."""
+        return _img({"": self}, title)
 
     def headline(self) -> str:
         """The timeline in one line."""
@@ -209,10 +206,10 @@ class Timeline:
 
     def __str__(self) -> str:
         lines = [self.headline()]
-        for call in _reading_order(self.calls):
+        for name, call in _reading_order(self.names, self.calls):
             end = self.took if call.end is None else call.end
             first = end if call.first_token is None else call.first_token
-            line = f"{call.label}: waited {first - call.start:.2f} s, "
+            line = f"{name}: waited {first - call.start:.2f} s, "
             if call.tokens:
                 tokens = _count(len(call.tokens), "token")
                 line += f"streamed {tokens} in {end - first:.2f} s, "
@@ -225,12 +222,13 @@ class Timeline:
     def __repr__(self) -> str:
         return f"<Timeline: {self.headline()}>"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
         return _bundle({"": self}, "")
 
-    def _start(self, run_id: UUID, now: float, label: str) -> None:
-        label = label or f"call {len(self._calls) + 1}"
-        self._calls[run_id] = Call(label, now - self._began)
+    def _start(self, run_id: UUID, now: float, asked: str) -> None:
+        asked = asked or f"call {len(self._calls) + 1}"
+        call = Call(_short(asked), now - self._began, asked=asked)
+        self._calls[run_id] = call
 
     def _token(self, run_id: UUID, now: float) -> None:
         if call := self._calls.get(run_id):
@@ -250,22 +248,51 @@ def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def _reading_order(calls: list[Call]) -> Iterable[Call]:
-    """One after another by start; what overlaps, by label.
+def _names(calls: list[Call]) -> list[str]:
+    """The calls' labels; among equal ones, what differs, or a number."""
+    names = [call.label for call in calls]
+    for label in {name for name in names if names.count(name) > 1}:
+        same = [row for row, name in enumerate(names) if name == label]
+        texts = [calls[row].asked for row in same]
+        begin = _common([text.split(" ") for text in texts])
+        if len(set(texts)) > 1:
+            for row in same:
+                rest = calls[row].asked.split(" ")[begin:]
+                names[row] = _short(" ".join(["…", *rest]))
+    seen: Counter[str] = Counter()
+    often = Counter(names)
+    for row, name in enumerate(names):
+        seen[name] += 1
+        if often[name] > 1:
+            names[row] = f"{name} · {seen[name]}"
+    return names
+
+
+def _common(texts: list[list[str]]) -> int:
+    """With how many equal words they all begin."""
+    rows = list(zip(*texts, strict=False))
+    equal = itertools.takewhile(lambda row: len(set(row)) == 1, rows)
+    return len(list(equal))
+
+
+def _reading_order(
+    names: list[str], calls: list[Call]
+) -> Iterable[tuple[str, Call]]:
+    """One after another by start; what overlaps, by name.
 
     Threads start in another order now and then, and the words of two equal
     runs should be equal.
     """
-    groups: list[list[Call]] = []
+    groups: list[list[tuple[str, Call]]] = []
     busy_until = 0.0
-    for call in calls:
+    for name, call in zip(names, calls, strict=True):
         if not groups or call.start >= busy_until:
             groups.append([])
-        groups[-1].append(call)
+        groups[-1].append((name, call))
         end = math.inf if call.end is None else call.end
         busy_until = max(busy_until, end)
     for group in groups:
-        yield from sorted(group, key=lambda call: _natural(call.label))
+        yield from sorted(group, key=lambda pair: _natural(pair[0]))
 
 
 def _natural(label: str) -> list[str | int]:
@@ -280,41 +307,43 @@ def _words(timelines: dict[str, Timeline]) -> str:
     return "\n".join(named)
 
 
-def _bundle(timelines: dict[str, Timeline], title: str) -> tuple[dict, dict]:
-    """The picture and the words, and an alt text as metadata."""
-    from workshop.observe.draw import draw
+def _img(timelines: dict[str, Timeline], title: str) -> str:
+    """The picture as an HTML element; it is the only kind for which
+    JupyterLab, Notebook and nbconvert show an alternative text."""
+    from workshop.observe.draw import WIDTH, draw
 
     heads = [
         f"{name}: {t.headline()}" if name else t.headline()
         for name, t in timelines.items()
     ]
-    alt = ". ".join(filter(None, ["Timeline", title, *heads]))
-    data = {
-        "image/png": draw(timelines, title),
-        "text/plain": _words(timelines),
+    alt = html.escape(". ".join(filter(None, ["Timeline", title, *heads])))
+    data = base64.b64encode(draw(timelines, title).encode()).decode()
+    return (
+        f'<img alt="{alt}" width="{WIDTH}" style="max-width: 100%" '
+        f'src="data:image/svg+xml;base64,{data}">'
+    )
+
+
+def _bundle(timelines: dict[str, Timeline], title: str) -> dict[str, str]:
+    """The picture, with an element that opens and says it in words."""
+    words = _words(timelines)
+    details = "<details><summary>In words</summary><pre>{}</pre></details>"
+    return {
+        "text/html": _img(timelines, title)
+        + details.format(html.escape(words)),
+        "text/plain": words,
     }
-    return data, {"image/png": {"alt": alt}}
 
 
 def _show(timelines: dict[str, Timeline], title: str) -> None:
-    """Display the picture; where there is no notebook, print the words.
-
-    JupyterLab shows pictures without their alt text, so the words follow
-    in an element that opens, for screen readers too.
-    """
+    """Display the picture; where there is no notebook, print the words."""
     ipython = sys.modules.get("IPython")
     if ipython is None or ipython.get_ipython() is None:
         print(_words(timelines))
         return
     from IPython.display import display
 
-    data, metadata = _bundle(timelines, title)
-    display(data, metadata=metadata, raw=True)
-    words = html.escape(data["text/plain"])
-    details = (
-        f"<details><summary>In words</summary><pre>{words}</pre></details>"
-    )
-    display({"text/html": details}, raw=True)
+    display(_bundle(timelines, title), raw=True)
 
 
 class _Active:
@@ -383,7 +412,7 @@ class _Recorder(BaseCallbackHandler):
     def _start(self, run_id: UUID, prompt: str) -> None:
         now = time.perf_counter()
         for timeline in _active.timelines:
-            timeline._start(run_id, now, _short(prompt))
+            timeline._start(run_id, now, _line(prompt))
         try:
             task = asyncio.current_task()
         except RuntimeError:  # no loop is running in this thread
@@ -416,13 +445,16 @@ class _Recorder(BaseCallbackHandler):
                 child.add_done_callback(ended)
 
 
-def _short(text: str) -> str:
-    """The start of a text, in one line."""
-    start = "".join(c if c.isprintable() else " " for c in text[:200])
-    start = " ".join(start.split())
-    if len(start) > LABEL:
-        start = start[: LABEL - 1].rstrip() + "…"
-    return start
+def _line(text: str) -> str:
+    """A text in one line, not for ever."""
+    text = "".join(c if c.isprintable() else " " for c in text[:400])
+    return " ".join(text.split())
+
+
+def _short(line: str) -> str:
+    if len(line) > LABEL:
+        line = line[: LABEL - 1].rstrip() + "…"
+    return line
 
 
 _active = _Active()

@@ -5,9 +5,14 @@ other from top to bottom:
 
 ==============  ======================================================
 ``sessions``    the meter, the queued faults and the pace of a session
+``work``        how much work one request may be
 ``words``       text, cut into tokens and into comparable words
 ``ask``         what was asked, whichever API it came through
+``rules``       what OpenAI refuses, in its words
 ``source``      what a prompt offers as arguments
+``patterns``    a text that matches a regular expression
+``choices``     which of several a text names
+``formats``     the form of an answer that a prompt describes
 ``schema``      values that follow a JSON schema, from a source
 ``tools``       which tools to call, and with what
 ``answers``     the reply to an ask (its texts are in ``answers.toml``)

@@ -11,23 +11,26 @@ import socket
 import sys
 import threading
 import time
+from typing import Any
 
 import uvicorn
 
 from workshop.practice.server import PracticeServer
 from workshop.practice.sessions import Pace, fault_values
 
+PATIENCE = 1.0  # seconds to end in good order
+SWITCH = 0.001  # seconds that a thread works while the loop waits
 EVERYWHERE = ("0.0.0.0", "::")
 DESCRIPTION = """\
 An OpenAI-compatible model to practise with: it answers from a file, token
 by token, counts its requests and fails on demand. The first line that it
-prints is its base URL."""
+prints is "practice model at URL", where URL is the base URL for a client."""
 HELP = """
 A session is whoever sends the same bearer token, which may be any word. It
 has its own meter, faults and pace. Without a token, a control is about all
 sessions.
 
-the model (URL is the base URL, without /v1):
+the model (here URL is that base URL without its /v1):
   curl -N $URL/v1/chat/completions -H 'Authorization: Bearer me' -d '
     {"model": "gpt-4o", "stream": true,
      "messages": [{"role": "user", "content": "What is LangGraph?"}]}'
@@ -59,6 +62,24 @@ its faults, one request each:
     {"kind": "stall", "after_tokens": 3, "seconds": 2}'
   curl -X DELETE $URL/faults -H 'Authorization: Bearer me'
   or with one request: -H 'x-practice-fault: cut;after_tokens=3'
+
+It follows schemas, obeys plain instructions, and refuses what OpenAI refuses,
+in its words; an unknown model is accepted. A choice that a session asks for
+a thirteenth time in the same words turns to the next one, so that a graph
+comes to its end. Of a session it keeps 200 responses and their items.
+
+It understands English by a few rules, and a prompt of 2,000 characters by
+its two ends. Left out, and refused where a request asks for it: tools that
+are no functions (custom, web search, ...) and allowed_tools; functions and
+function_call, which came before tools; audio, prediction, web_search_options;
+more than 8 choices; background, conversation and prompt in Responses, and
+getting a response again. Left out in silence: pictures and files, which it
+does not see; logit_bias, seed and temperature, for it draws nothing; other
+languages, translations, poems, and reasoning where no fault asks for it.
+
+OpenAIEmbeddings() and trim_messages(token_counter=ChatOpenAI(...)) fetch a
+tokenizer from the network. Offline, use check_embedding_ctx_length=False and
+token_counter="approximate".
 """
 
 
@@ -81,8 +102,19 @@ def main() -> int:
     _raise_file_limit()
     _collect_rarely()
     _announce(listener)
-    uvicorn.Server(_config(options)).run(sockets=[listener])
+    sys.setswitchinterval(SWITCH)
+    _Server(_config(options)).run(sockets=[listener])
     return 0
+
+
+class _Server(uvicorn.Server):
+    """Ends soon after it is told to, whatever it is doing."""
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        super().handle_exit(sig, frame)
+        end = threading.Timer(PATIENCE, os._exit, (0,))
+        end.daemon = True
+        end.start()
 
 
 def _options() -> argparse.Namespace:
@@ -130,6 +162,12 @@ def _options() -> argparse.Namespace:
         help="refuse a prompt with more tokens (default: %(default)s)",
     )
     option(
+        "--allow-origin",
+        metavar="URL",
+        help="let a web page of this origin use the server, or * for any "
+        "(default: browsers let no other page)",
+    )
+    option(
         "--fault",
         action="append",
         default=[],
@@ -157,7 +195,7 @@ def _options() -> argparse.Namespace:
             options.seed,
             options.context_tokens,
         )
-        options.server = PracticeServer(options.pace)
+        options.server = PracticeServer(options.pace, options.allow_origin)
         for text in options.fault:
             options.server.sessions.whole.faults.add(fault_values(text))
     except ValueError as error:

@@ -10,23 +10,47 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from workshop.practice import tools, words
-from workshop.practice.ask import Ask, Reply, Turn
+from workshop.practice import choices, formats, tools, words
+from workshop.practice.ask import LOOK_AT, Ask, Reply, Turn, is_handoff
 from workshop.practice.schema import Filler
 from workshop.practice.source import COUNTED, Source
 
+MOST_READ = 8_000  # characters that a JSON answer is made from
+FACT, FACTS = 120, 12  # characters and entries of a summary
 QUOTE = 40  # characters of the prompt that a reply repeats
 MOST_WORDS = 2000  # that a prompt may ask for
 
 _FILE = tomllib.loads(
     Path(__file__).with_name("answers.toml").read_text(encoding="utf-8")
 )
+VALUES = _FILE["values"]
 _ANSWERS = [
-    (re.compile(entry["ask"], re.I | re.S), entry["say"].strip())
+    (
+        re.compile(entry["ask"], re.I | re.S),
+        entry["say"].strip(),
+        entry.get("outside", False),
+    )
     for entry in _FILE["answer"]
 ]
+_NOTHING = _FILE["otherwise"].partition("{")[0]
+_PREFIX = re.compile(
+    r"\b(?:prefix|start|begin) (?:your|the) (?:response|answer|reply|message)"
+    r"s? with [\"'\u201c]?([A-Z][A-Z ]+[A-Z])\b"
+)
+_CONTEXT = re.compile(
+    r"\bcontext\s*:\s*(.+?)(?=\n\s*(?:question|answer|user)\b|\Z)", re.I | re.S
+)
+_QUESTION = re.compile(r"\bquestion\s*:\s*([^\n]+)", re.I)
+_ASKS_SUMMARY = re.compile(
+    r"\b(?:summar(?:y|i[sz]e)|extract)\b.{0,80}\b(?:conversation|messages?|"
+    r"chat|dialog(?:ue)?|history|above)\b",
+    re.I | re.S,
+)
+_SAID = re.compile(
+    r"^\s*(human|user|assistant|ai)\s*:\s*()([^\n]+)", re.I | re.M
+)
+_SAID_XML = re.compile(r"<message type=\"(human|ai)\">([^<]+)</message>")
 _EXACTLY = re.compile(
     r"(?:(?:reply|respond|answer) with (?:exactly|only|just)|repeat after me"
     r"|say exactly)\s*:?\s*(.+)|^say (?!it\b|that\b|something\b)(.{1,80})$",
@@ -37,9 +61,14 @@ _COUNT_TO = re.compile(
 )
 _N_WORDS = re.compile(rf"\b(\d{{1,4}}|{'|'.join(COUNTED)})[ -]words?\b", re.I)
 _MY_NAME = re.compile(
-    r"\b(?:my name is|i am called|call me) ([\w'\u2019-]+)", re.I
+    r"\b(?:(?:my|(?:the )?user(?:'s)?) name(?: is|:)|i am called|call me)"
+    r" ([\w'\u2019-]+)",
+    re.I,
 )
 _I_AM = re.compile(r"\b[Ii](?:'m| am) ([A-ZÀ-Þ][\w'-]+)")
+_HELLO_I_AM = re.compile(
+    r"\b(?:hi|hello|hey)\b\W+(?:(?:i'm|i am|this is)) ([\w'-]+)", re.I
+)
 _ASKS_NAME = re.compile(r"what(?:'s| is) my name|who am i\b|my name\?", re.I)
 _ASKS_PAST = re.compile(
     r"what (?:did i|have i) (?:just |first )?(?:say|ask|said|asked)|"
@@ -48,33 +77,138 @@ _ASKS_PAST = re.compile(
 )
 
 
-def reply(ask: Ask) -> Reply:
-    """What the practice model replies; Problem if the ask is impossible."""
-    calls = tools.choose(ask, _FILE["values"])
+def reply(ask: Ask, again: int = 0) -> Reply:
+    """What the practice model replies.
+
+    ``again`` says how often the same was asked before, in vain.
+    """
+    forced = 0 if ask.choice == "auto" else again
+    calls = tools.choose(ask, VALUES, _knows, forced)
     if calls:
         return Reply(calls=calls)
-    text = _say(ask) if ask.schema is None else _json_answer(ask)
+    text = _json_answer(ask, again)
+    if text is None:
+        text = _say(ask, again)
     for end in ask.stop:
         text = text.partition(end)[0]
     return Reply(words.tokens(text))
 
 
-def _say(ask: Ask) -> str:
+def _say(ask: Ask, again: int = 0) -> str:
+    """The answer in words."""
     prompt, since = ask.prompt()
-    results = list(_results(since))
-    if results:
-        return " ".join(results)
-    return _obeyed(prompt) or _remembered(ask, prompt) or _known(prompt)
+    text = " ".join(_results(since)) or _reported(since)
+    text = text or (
+        _summary(ask, prompt)
+        or _obeyed(prompt)
+        or _remembered(ask, prompt)
+        or _chosen(prompt, again)
+        or _from_context(ask, prompt)
+        or _known(prompt)
+        or _known(_said_together(ask)[-2 * LOOK_AT :])
+        or _unknown(prompt)
+    )
+    system = " ".join(t.text for t in ask.turns if t.role == "system")
+    prefix = _PREFIX.search(system[-10_000:])
+    return f"{prefix[1]}: {text}" if prefix else text
 
 
-def _known(prompt: str) -> str:
+def _known(prompt: str) -> str | None:
     """The answer from the file, in as many words as the prompt wants."""
-    for pattern, say in _ANSWERS:
+    entry = _entry(prompt)
+    if entry is None:
+        return None
+    found, say, _ = entry
+    return _in_words(prompt, say.format(**found.groupdict()))
+
+
+def _knows(prompt: str) -> bool:
+    """Whether a prompt has an answer here, without a tool."""
+    entry = _entry(prompt)
+    own = Ask((Turn("user", prompt),))
+    said = entry is not None and not entry[2]
+    return said or bool(_obeyed(prompt) or _remembered(own, prompt))
+
+
+def _entry(prompt: str) -> tuple[re.Match[str], str, bool] | None:
+    """The first entry of the file that fits."""
+    for pattern, say, outside in _ANSWERS:
         found = pattern.search(prompt)
         if found:
-            return _in_words(prompt, say.format(**found.groupdict()))
-    text = _FILE["otherwise"].format(quote=_quote(prompt))
-    return _in_words(prompt, text)
+            return found, say, outside
+    return None
+
+
+def _unknown(prompt: str) -> str:
+    if prompt.startswith(_NOTHING):
+        return _FILE["nothing_new"]
+    return _in_words(prompt, _FILE["otherwise"].format(quote=_quote(prompt)))
+
+
+def _said_together(ask: Ask) -> str:
+    """What the user said in several turns, one after the other."""
+    said: list[str] = []
+    for turn in ask.turns:
+        said = [*said, turn.text] if turn.role == "user" else []
+    return "\n".join(said)
+
+
+def _reported(since: Iterable[Turn]) -> str:
+    """What other agents said since the prompt."""
+    turns = [turn for turn in since if not is_handoff(turn)]
+    agents = any(turn.name for turn in since)
+    handed = any(tools.hands_over(c.name) for t in since for c in t.calls)
+    if not (agents or handed):
+        return ""
+    said = [t.text for t in turns if t.role in ("user", "assistant")]
+    return " ".join(dict.fromkeys(filter(None, said)))
+
+
+def _chosen(prompt: str, again: int) -> str | None:
+    """One of the categories that the prompt lists."""
+    listed = choices.asked(prompt)
+    if len(listed) < 2:
+        return None
+    named = choices.named(listed, prompt)
+    return named or choices.none_of(listed, again)
+
+
+def _from_context(ask: Ask, prompt: str) -> str | None:
+    """The sentence of a given context that says most about a question."""
+    texts = [t.text for t in ask.turns if t.role in ("system", "user")]
+    context = _CONTEXT.search("\n\n".join(texts)[-20_000:])
+    if not context:
+        return None
+    question = _QUESTION.search(prompt)
+    asked = set(words.stems(question[1] if question else prompt))
+    best, most = None, 0
+    for sentence in re.split(r"(?<=[.!?])\s+|\n+", context[1].strip()):
+        shared = len(asked & set(words.stems(sentence)))
+        if shared > most:
+            best, most = sentence, shared
+    return best
+
+
+def _summary(ask: Ask, prompt: str) -> str | None:
+    """What was said in the conversation, or in one that stands in a prompt."""
+    if not _ASKS_SUMMARY.search(prompt):
+        return None
+    at = max(i for i, t in enumerate(ask.turns) if t.role != "tool")
+    said = _SAID.findall(ask.turns[at].text[-20_000:])
+    parts = [f"{who.lower()}: {text}" for who, _, text in said] + [
+        f"{'user' if who == 'human' else 'assistant'}: {text}"
+        for who, text in _SAID_XML.findall(ask.turns[at].text[-20_000:])
+    ]
+    if not parts:
+        parts = [
+            f"{turn.role}: {turn.text}"
+            for turn in ask.turns[:at]
+            if turn.role in ("user", "assistant") and turn.text
+        ]
+    if not parts:
+        return None
+    short = [" ".join(part.split())[:FACT] for part in parts[-FACTS:]]
+    return "So far: " + " | ".join(short)
 
 
 def _quote(prompt: str) -> str:
@@ -110,28 +244,38 @@ def _obeyed(prompt: str) -> str | None:
 def _remembered(ask: Ask, prompt: str) -> str | None:
     """The reply to a question about this conversation."""
     said = [turn.text for turn in ask.turns if turn.role == "user"]
+    told = [turn.text for turn in ask.turns if turn.role == "system"]
     if _ASKS_NAME.search(prompt):
-        for text in reversed(said):
-            found = _MY_NAME.search(text) or _I_AM.search(text)
-            if found:
-                return f"Your name is {found[1]}."
+        for text in reversed([*told, *said]):
+            if name := _name(text):
+                return f"Your name is {name}."
         return "You have not told me your name yet."
     if _ASKS_PAST.search(prompt):
         if len(said) < 2:
             return "This is the first thing you say to me."
         first = "first" in prompt.lower()
         return f"You said: “{_quote(said[0 if first else -2])}”"
-    named = _MY_NAME.search(prompt) or _I_AM.search(prompt)
+    named = _name(prompt)
     if named and "?" not in prompt:
-        return f"Nice to meet you, {named[1]}."
+        return f"Nice to meet you, {named}."
+    return None
+
+
+def _name(text: str) -> str | None:
+    """The name of the user, where a text says it."""
+    for pattern in (_MY_NAME, _I_AM, _HELLO_I_AM):
+        found = pattern.search(text)
+        if found:
+            return found[1][0].upper() + found[1][1:]
     return None
 
 
 def _results(since: Iterable[Turn]) -> Iterator[str]:
     """What the tools found, each as a sentence."""
+    since = list(since)
     names = {call.id: call.name for turn in since for call in turn.calls}
     for turn in since:
-        if turn.role == "tool":
+        if turn.role == "tool" and not is_handoff(turn):
             yield _sentence(names[turn.call_id], turn.text.strip())
 
 
@@ -154,19 +298,28 @@ def _sentence(name: str, result: str) -> str:
     return f"The result of {spoken} is {result}."
 
 
-def _json_answer(ask: Ask) -> str:
-    """A JSON text that follows the schema, from the prompt and results."""
-    prompt, since = ask.prompt()
-    known = "\n".join([prompt, *_results(since)])
-    schema = ask.schema or _schema_of_keys(prompt)
-    filler = Filler(schema, Source(known), _FILE["values"], _say(ask))
-    return json.dumps(filler.fill()[0], ensure_ascii=False)
-
-
-def _schema_of_keys(prompt: str) -> dict[str, Any]:
-    """For JSON without a schema: the keys that the prompt quotes."""
-    found = []
-    if re.search(r"\b(?:keys?|fields?|properties)\b", prompt):
-        found = re.findall(r"[\"'`](\w+)[\"'`]", prompt)
-    parts = {name: {"type": "string"} for name in found or ["answer"]}
-    return {"type": "object", "properties": parts, "required": list(parts)}
+def _json_answer(ask: Ask, again: int) -> str | None:
+    """A JSON text if one is wanted: by the request, or by the prompt."""
+    _, since = ask.prompt()
+    prompt = _said_together(ask) if ask.turns[-1].role == "user" else ""
+    prompt = prompt or ask.prompt()[0]
+    schema = ask.schema
+    if not schema:
+        told = [t.text for t in ask.turns if t.role == "system"]
+        form = formats.described(prompt, schema is not None)
+        if form is None:
+            form = formats.described("\n".join(told), schema is not None)
+            form = form and form._replace(rest=prompt)
+        if form is None and schema is None:
+            return None
+        schema, prompt = form or (formats.any_object(), prompt)
+    known = "\n".join([*_results(since), prompt])[:MOST_READ]
+    filler = Filler(
+        schema,
+        Source(known),
+        VALUES,
+        _say(ask),
+        again,
+        ask.is_over(),
+    )
+    return json.dumps(filler.value(), ensure_ascii=False)

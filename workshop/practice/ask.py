@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ ROLES = {
     "assistant": "assistant",
     "tool": "tool",
 }
+CHOICES = ("none", "auto", "required")
 LOOK_AT = 1000  # characters at each end of a long prompt
 
 
@@ -57,12 +60,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Turn:
-    """A message. ``call_id`` names the call that a tool turn answers."""
+    """A message. ``call_id`` names the call that a tool turn answers;
+    ``name`` is the name of who speaks, where a client sends it."""
 
     role: str
     text: str
     calls: tuple[Call, ...] = ()
     call_id: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,12 @@ class Tool:
     name: str
     description: str
     parameters: dict[str, Any]
+
+    @functools.cached_property
+    def about(self) -> frozenset[str]:
+        """What its description and its parameters speak of, as stems."""
+        parts = json.dumps(self.parameters.get("properties", {}))[:LOOK_AT]
+        return frozenset(words.stems(f"{self.description[:300]} {parts}"))
 
 
 @dataclass(frozen=True)
@@ -95,25 +106,51 @@ class Ask:
         """What the user said last, and the turns since.
 
         Of a long text only both ends count, and of spaces only one.
-        Where no user speaks, the first turn stands for it.
+        Where no user speaks, the first turn stands for it. One that
+        speaks under another name than the first is an agent, which
+        reports what it did.
         """
         users = [i for i, t in enumerate(self.turns) if t.role == "user"]
-        at = users[-1] if users else 0
+        own = self.turns[users[0]].name if users else ""
+        mine = [i for i in users if self.turns[i].name in ("", own)]
+        at = mine[-1] if mine else 0
         said = self.turns[at].text
         if len(said) > 2 * LOOK_AT:
             said = f"{said[:LOOK_AT]}\n{said[-LOOK_AT:]}"
         said = re.sub(r"\s*\n\s*", "\n", re.sub(r"[^\S\n]+", " ", said))
         return said, self.turns[at + 1 :]
 
+    @functools.cached_property
     def prompt_tokens(self) -> int:
         """The length of the prompt, as it is billed."""
         return sum(words.count(turn.text) for turn in self.turns)
 
+    def is_over(self) -> bool:
+        """Whether somebody has answered the user's last prompt."""
+        _, since = self.prompt()
+        return any(
+            turn.role != "system" and not turn.calls and not is_handoff(turn)
+            for turn in since
+        )
+
+    @functools.cached_property
     def digest(self) -> str:
         """32 characters that are the same whenever the same is asked."""
         asked = repr((self.turns, self.tools, self.choice, self.schema))
         data = asked.encode("utf-8", "surrogatepass")
         return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+_HANDED_OVER = re.compile(
+    r"\W*(?:successfully )?(?:transferr(?:ed|ing)|hand(?:ed|ing) (?:off|over))"
+    r"\b.{0,80}\Z",
+    re.I | re.S,
+)
+
+
+def is_handoff(turn: Turn) -> bool:
+    """Whether a turn only says who speaks next."""
+    return turn.role != "user" and bool(_HANDED_OVER.match(turn.text))
 
 
 @dataclass(frozen=True)
@@ -141,6 +178,7 @@ class Script:
     close the answer; one that is not streamed is just its last chunk.
     The first ``thoughts`` tokens are its reasoning. ``failure`` writes
     what comes instead of the rest if the model fails after so many tokens.
+    ``ids`` are those of its items, and at last its own.
     """
 
     chunks: list[bytes]
@@ -148,6 +186,7 @@ class Script:
     streamed: bool
     thoughts: int = 0
     failure: Callable[[int], bytes] = lambda sent: b""
+    ids: tuple[str, ...] = ()
 
 
 FAILURE = (
@@ -172,6 +211,17 @@ def missing(name: str) -> Problem:
     )
 
 
+def only_functions(kind: str, name: str) -> Problem:
+    """What is not served, in words of its own."""
+    return Problem(
+        400,
+        f"The practice model knows no tools of the type {kind!r}, only "
+        "functions.",
+        param=name,
+        code="unsupported_value",
+    )
+
+
 def wrong_type(name: str, expected: str, value: Any) -> Problem:
     kinds = {
         "str": "a string",
@@ -193,10 +243,11 @@ def wrong_type(name: str, expected: str, value: Any) -> Problem:
 
 
 def invalid_value(name: str, value: str, known: Iterable[str]) -> Problem:
+    *others, last = map(repr, known)
     return Problem(
         400,
         f"Invalid value: {value!r}. Supported values are: "
-        f"{', '.join(map(repr, known))}.",
+        f"{', '.join(others)}{',' * (len(others) > 1)} and {last}.",
         param=name,
         code="invalid_value",
     )
@@ -209,22 +260,6 @@ def need(value: Any, name: str, kind: type, expected: str) -> Any:
     if not isinstance(value, kind) or (kind is int and value is True):
         raise wrong_type(name, expected, value)
     return value
-
-
-def limit_of(body: dict[str, Any], name: str, least: int = 1) -> int | None:
-    """The most tokens that a request wants, or None."""
-    limit = body.get(name)
-    if limit is None:
-        return None
-    if need(limit, name, int, "an integer") < least:
-        raise Problem(
-            400,
-            f"Invalid '{name}': integer below minimum value. Expected a "
-            f"value >= {least}, but got {limit} instead.",
-            param=name,
-            code="integer_below_min_value",
-        )
-    return limit
 
 
 def text_of(content: Any, name: str) -> str:
@@ -244,33 +279,3 @@ def text_of(content: Any, name: str) -> str:
         text = block.get("text", block.get("refusal"))
         parts.append(text if isinstance(text, str) else f"[{block['type']}]")
     return "\n".join(parts)
-
-
-def check_results(turns: list[Turn], param: str) -> None:
-    """Every call must have its result before anybody speaks again."""
-    open_calls: dict[str, None] = {}
-    for turn in turns:
-        if turn.role == "tool":
-            if turn.call_id not in open_calls:
-                raise Problem(
-                    400,
-                    "A tool result must follow the assistant message with "
-                    f"its call; no call {turn.call_id!r} waits for one.",
-                    param=param,
-                )
-            del open_calls[turn.call_id]
-            continue
-        _none_open(open_calls, param)
-        open_calls = dict.fromkeys(call.id for call in turn.calls)
-    _none_open(open_calls, param)
-
-
-def _none_open(open_calls: dict[str, None], param: str) -> None:
-    if open_calls:
-        raise Problem(
-            400,
-            "An assistant message with tool calls must be followed by a "
-            "result for each of them. Still without one: "
-            f"{', '.join(open_calls)}.",
-            param=param,
-        )

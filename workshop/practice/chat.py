@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from workshop.practice import endings, words
+from workshop.practice import endings, rules, words
 from workshop.practice.ask import (
+    CHOICES,
     ROLES,
     Ask,
     Call,
@@ -17,11 +18,11 @@ from workshop.practice.ask import (
     Script,
     Tool,
     Turn,
-    check_results,
     failure_body,
     invalid_value,
-    limit_of,
+    missing,
     need,
+    only_functions,
     text_of,
     wrong_type,
 )
@@ -41,28 +42,21 @@ class Request:
 
 def parse(body: dict[str, Any]) -> Request:
     """Read a request; raises Problem where it is wrong."""
-    model = need(body.get("model"), "model", str, "a string")
-    messages = need(body.get("messages"), "messages", list, "an array")
-    if not messages:
-        raise Problem(
-            400,
-            "Invalid 'messages': empty array. Expected at least one.",
-            param="messages",
-            code="empty_array",
-        )
+    rules.check_chat(body)
+    model, messages = body["model"], body["messages"]
     turns = [_turn(m, f"messages[{i}]") for i, m in enumerate(messages)]
-    check_results(turns, "messages")
+    _check_results(turns)
+    _check_form(body.get("response_format"), turns)
+    tools = _tools(body.get("tools") or [])
     stop = body.get("stop") or ()
-    limits = ("max_completion_tokens", "max_tokens")
-    given = [limit_of(body, name) for name in limits]
     options = body.get("stream_options") or {}
     ask = Ask(
         turns=tuple(turns),
-        tools=_tools(body.get("tools") or []),
-        choice=_choice(body.get("tool_choice")),
+        tools=tools,
+        choice=_choice(body.get("tool_choice"), tools),
         parallel=body.get("parallel_tool_calls") is not False,
         schema=_schema(body.get("response_format")),
-        limit=given[0] or given[1],
+        limit=body.get("max_completion_tokens") or body.get("max_tokens"),
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
     )
     return Request(
@@ -92,33 +86,87 @@ def _turn(message: Any, name: str) -> Turn:
     role = need(message.get("role"), f"{name}.role", str, "a string")
     if role not in ROLES:
         raise invalid_value(f"{name}.role", role, ROLES)
-    calls = message.get("tool_calls") or []
+    content = message.get("content")
+    calls = message.get("tool_calls")
+    if calls == []:
+        raise rules.empty_array(f"{name}.tool_calls")
+    if content is None and not (role == "assistant" and _says(message)):
+        raise Problem(
+            400,
+            "Invalid value for 'content': expected a string, got null.",
+            param=f"{name}.content".replace("[", ".["),
+        )
+    if role == "tool" and message.get("tool_call_id") is None:
+        raise missing(f"{name}.tool_call_id")
     return Turn(
         role=ROLES[role],
-        text=text_of(message.get("content"), f"{name}.content"),
+        text=text_of(content, f"{name}.content"),
         calls=tuple(
-            Call(
-                call["function"]["name"],
-                call["function"]["arguments"],
-                call["id"],
-            )
-            for call in calls
+            _made_call(call, f"{name}.tool_calls[{i}]")
+            for i, call in enumerate(calls or ())
         ),
         call_id=message.get("tool_call_id", ""),
+        name=message.get("name") or "",
     )
+
+
+def _says(message: dict[str, Any]) -> bool:
+    """Whether a message without content has something else."""
+    return any(message.get(n) for n in ("tool_calls", "refusal", "audio"))
+
+
+def _made_call(call: Any, name: str) -> Call:
+    call = need(call, name, dict, "an object")
+    for part in ("id", "type"):
+        need(call.get(part), f"{name}.{part}", str, "a string")
+    where = f"{name}.function"
+    function = need(call.get("function"), where, dict, "an object")
+    for part in ("name", "arguments"):
+        need(function.get(part), f"{where}.{part}", str, "a string")
+    return Call(function["name"], function["arguments"], call["id"])
+
+
+def _check_results(turns: list[Turn]) -> None:
+    """Every call must have its result before anybody speaks again."""
+    open_calls: list[str] = []
+    for index, turn in enumerate([*turns, Turn("end", "")]):
+        param = f"messages.[{min(index, len(turns) - 1)}].role"
+        if turn.role == "tool":
+            if turn.call_id not in open_calls:
+                raise Problem(
+                    400,
+                    "Invalid parameter: messages with role 'tool' must be a "
+                    "response to a preceeding message with 'tool_calls'.",
+                    param=param,
+                )
+            open_calls.remove(turn.call_id)
+            continue
+        if open_calls:
+            raise Problem(
+                400,
+                "An assistant message with 'tool_calls' must be followed by "
+                "tool messages responding to each 'tool_call_id'. The "
+                "following tool_call_ids did not have response messages: "
+                f"{', '.join(open_calls)}",
+                param=param,
+            )
+        open_calls = [call.id for call in turn.calls]
 
 
 def _tools(tools: list[Any]) -> tuple[Tool, ...]:
     found = []
     for index, tool in enumerate(tools):
-        param = f"tools[{index}].function"
-        function = need(tool.get("function"), param, dict, "an object")
-        name = function.get("name")
+        where = f"tools[{index}]"
+        tool = need(tool, where, dict, "an object")
+        kind = need(tool.get("type"), f"{where}.type", str, "a string")
+        if kind != "function":
+            raise only_functions(kind, f"{where}.type")
+        where += ".function"
+        function = need(tool.get("function"), where, dict, "an object")
+        rules.check_function(function, where, f"{where}.parameters")
         found.append(
             Tool(
-                name=need(
-                    function.get("name"), f"{name}.name", str, "a string"
-                ),
+                name=function["name"],
                 description=function.get("description") or "",
                 parameters=function.get("parameters") or {},
             )
@@ -126,14 +174,48 @@ def _tools(tools: list[Any]) -> tuple[Tool, ...]:
     return tuple(found)
 
 
-def _choice(choice: Any) -> str:
+def _choice(choice: Any, tools: tuple[Tool, ...]) -> str:
     if choice is None:
         return "auto"
     if isinstance(choice, str):
+        if choice not in CHOICES:
+            raise invalid_value("tool_choice", choice, CHOICES)
         return choice
-    if isinstance(choice, dict) and choice.get("type") == "function":
-        return choice["function"]["name"]
-    raise wrong_type("tool_choice", "a string or a function", choice)
+    if not isinstance(choice, dict):
+        raise wrong_type("tool_choice", "a string or an object", choice)
+    if choice.get("type") != "function":
+        kind = str(choice.get("type"))
+        raise only_functions(kind, "tool_choice.type")
+    where = "tool_choice.function"
+    function = need(choice.get("function"), where, dict, "an object")
+    name = need(function.get("name"), f"{where}.name", str, "a string")
+    if all(tool.name != name for tool in tools):
+        raise rules.not_offered(name)
+    return name
+
+
+def _check_form(response_format: Any, turns: list[Turn]) -> None:
+    if response_format is None:
+        return
+    kind = need(
+        response_format.get("type"), "response_format.type", str, "a string"
+    )
+    known = ("json_object", "json_schema", "text")
+    if kind not in known:
+        raise invalid_value("response_format.type", kind, known)
+    if kind == "json_object":
+        rules.check_mentions_json(
+            (turn.text for turn in turns),
+            "'messages' must contain the word 'json' in some form, to use "
+            "'response_format' of type 'json_object'.",
+            "messages",
+        )
+    if kind == "json_schema":
+        where = "response_format.json_schema"
+        form = need(
+            response_format.get("json_schema"), where, dict, "an object"
+        )
+        rules.check_format(form, where, "response_format", None)
 
 
 def _schema(response_format: Any) -> dict[str, Any] | None:
@@ -147,7 +229,7 @@ def _schema(response_format: Any) -> dict[str, Any] | None:
 
 def script(request: Request, reply: Reply) -> Script:
     """Write a reply, streamed or not, as the request wants it."""
-    prompt = request.ask.prompt_tokens()
+    prompt = request.ask.prompt_tokens
     count = request.choices * endings.length(reply)
     usage = {
         "prompt_tokens": prompt,
@@ -179,7 +261,7 @@ def script(request: Request, reply: Reply) -> Script:
 
 def _envelope(request: Request, kind: str) -> dict[str, Any]:
     return {
-        "id": f"chatcmpl-{request.ask.digest()}",
+        "id": f"chatcmpl-{request.ask.digest}",
         "object": kind,
         "created": int(time.time()),
         "model": request.model,

@@ -171,6 +171,11 @@ async def _until_gone(receive: Receive) -> None:
 
 async def read_json(receive: Receive) -> dict[str, Any]:
     """The JSON object in a request's body; an empty body is ``{}``."""
+    return as_json(await read_body(receive))
+
+
+async def read_body(receive: Receive) -> bytes:
+    """A request's body, when all of it is there."""
     parts = []
     while True:
         message = await receive()
@@ -178,9 +183,13 @@ async def read_json(receive: Receive) -> dict[str, Any]:
             raise ClientLeft
         parts.append(message["body"])
         if not message["more_body"]:
-            break
+            return b"".join(parts)
+
+
+def as_json(raw: bytes) -> dict[str, Any]:
+    """The JSON object in a body; an empty one is ``{}``."""
     try:
-        body = json.loads(b"".join(parts) or b"{}")
+        body = json.loads(raw or b"{}")
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):

@@ -14,9 +14,11 @@ import re
 import sys
 from typing import Any
 
+from workshop.practice import rules, work
 from workshop.practice.ask import Problem, Script, need, wrong_type
 
 DIMENSIONS = 1536
+MOST_INPUTS = 2048
 PER_WORD = 8  # dimensions that a word adds to, or takes from
 
 
@@ -30,23 +32,29 @@ def script(body: dict[str, Any]) -> Script:
         raise Problem(
             400, "'dimensions' must be from 1 to 4096.", param="dimensions"
         )
-    inputs = [_words(text) for text in _inputs(body.get("input"))]
+    texts = _inputs(body.get("input"))
+    if len(texts) > MOST_INPUTS:
+        raise rules.too_many("input", MOST_INPUTS, len(texts))
+    inputs = [_words(text) for text in texts]
     as_base64 = body.get("encoding_format") == "base64"
     tokens = sum(map(len, inputs))
-    data = {
-        "object": "list",
-        "data": [
+    going = work.mine()
+    # One by one, so that other threads get their turn between two of them.
+    entries = [
+        json.dumps(
             {
                 "object": "embedding",
                 "index": index,
                 "embedding": _encoded(vector(text, size), as_base64),
             }
-            for index, text in enumerate(inputs)
-        ],
-        "model": model,
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-    }
-    return Script([json.dumps(data).encode()], 0, streamed=False)
+        )
+        for index, text in enumerate(inputs)
+        if going.spend()
+    ]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    rest = json.dumps({"object": "list", "model": model, "usage": usage})
+    data = f'{rest[:-1]}, "data": [{", ".join(entries)}]}}'
+    return Script([data.encode()], 0, streamed=False)
 
 
 def vector(text: list[str], size: int) -> list[float]:
@@ -68,7 +76,7 @@ def _inputs(value: Any) -> list[Any]:
     texts = [value] if one_text or one_list else value
     texts = need(texts, "input", list, "a string or an array")
     if not texts:
-        raise Problem(400, "'input' must not be empty.", param="input")
+        raise rules.empty_array("input")
     return texts
 
 

@@ -70,7 +70,7 @@ def _bent(reply: Reply, ask: Ask, fault: Fault) -> Reply:
 def _unknown(reply: Reply, ask: Ask) -> tuple[Call, ...]:
     """The reply's calls, or one, of tools that are not on offer."""
     known = {tool.name for tool in ask.tools}
-    calls = reply.calls or (Call(UNKNOWN, "{}", f"call_{ask.digest()[:24]}"),)
+    calls = reply.calls or (Call(UNKNOWN, "{}", f"call_{ask.digest[:24]}"),)
     unknown = []
     for call in calls:
         name = call.name

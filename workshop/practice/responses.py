@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workshop.practice import endings, words
+from workshop.practice import endings, rules, words
 from workshop.practice.ask import (
+    CHOICES,
     FAILURE,
     ROLES,
     Ask,
@@ -19,10 +21,9 @@ from workshop.practice.ask import (
     Script,
     Tool,
     Turn,
-    check_results,
     invalid_value,
-    limit_of,
     need,
+    only_functions,
     text_of,
     wrong_type,
 )
@@ -40,38 +41,46 @@ class Request:
         return bool(self.body.get("stream"))
 
 
-def parse(body: dict[str, Any]) -> Request:
-    """Read a request; raises Problem where it is wrong."""
-    need(body.get("model"), "model", str, "a string")
-    if body.get("previous_response_id"):
-        raise Problem(
-            400,
-            "The practice model keeps no responses: send the whole "
-            "conversation as 'input'.",
-            param="previous_response_id",
-            code="previous_response_not_found",
-        )
-    items = body.get("input")
+def parse(body: dict[str, Any], kept: Mapping[str, Sequence[Turn]]) -> Request:
+    """Read a request; raises Problem where it is wrong.
+
+    ``kept`` has the turns of earlier responses of the session, and those
+    of their items, by id.
+    """
+    before: Sequence[Turn] = ()
+    earlier = body.get("previous_response_id")
+    if isinstance(earlier, str):
+        if earlier not in kept:
+            raise Problem(
+                400,
+                f"Previous response with id '{earlier}' not found.",
+                param="previous_response_id",
+                code="previous_response_not_found",
+            )
+        before = kept[earlier]
+    rules.check_responses(body)
+    items = body["input"]
     if isinstance(items, str):
         items = [{"role": "user", "content": items}]
-    turns = []
+    turns = list(before)
     for index, item in enumerate(need(items, "input", list, "an array")):
-        turns += _turns(item, f"input[{index}]")
+        turns += _turns(item, f"input[{index}]", kept)
     turns = _joined(turns)
-    if body.get("instructions"):
-        turns.insert(0, Turn("system", body["instructions"]))
+    told = body.get("instructions")
     if not turns:
-        raise Problem(400, "'input' must not be empty.", param="input")
-    check_results(turns, "input")
+        raise rules.empty_array("input")
+    _check_results(turns)
     form = (body.get("text") or {}).get("format") or {}
+    _check_form(form, turns)
     schemas = {"json_schema": form.get("schema"), "json_object": {}}
+    tools = tuple(_tools(body.get("tools") or []))
     ask = Ask(
-        turns=tuple(turns),
-        tools=tuple(_tools(body.get("tools") or [])),
-        choice=_choice(body.get("tool_choice")),
+        turns=(*((Turn("system", told),) if told else ()), *turns),
+        tools=tools,
+        choice=_choice(body.get("tool_choice"), tools),
         parallel=body.get("parallel_tool_calls") is not False,
         schema=schemas.get(form.get("type")),
-        limit=limit_of(body, "max_output_tokens", 16),
+        limit=body.get("max_output_tokens"),
     )
     return Request(ask, body)
 
@@ -87,9 +96,14 @@ def too_long(tokens: int, limit: int) -> Problem:
     )
 
 
-def _turns(item: Any, name: str) -> list[Turn]:
+def _turns(
+    item: Any, name: str, kept: Mapping[str, Sequence[Turn]]
+) -> Sequence[Turn]:
     item = need(item, name, dict, "an object")
-    match item.get("type", "message"):
+    kind = item.get("type") or "message"
+    if kind == "message" and "role" not in item and "id" in item:
+        kind = "item_reference"
+    match kind:
         case "message":
             role = need(item.get("role"), f"{name}.role", str, "a string")
             if role not in ROLES:
@@ -97,12 +111,85 @@ def _turns(item: Any, name: str) -> list[Turn]:
             text = text_of(item.get("content"), f"{name}.content")
             return [Turn(ROLES[role], text)]
         case "function_call":
+            for part in ("name", "arguments", "call_id"):
+                need(item.get(part), f"{name}.{part}", str, "a string")
             call = Call(item["name"], item["arguments"], item["call_id"])
             return [Turn("assistant", "", (call,))]
         case "function_call_output":
+            need(item.get("call_id"), f"{name}.call_id", str, "a string")
             text = text_of(item.get("output"), f"{name}.output")
             return [Turn("tool", text, call_id=item["call_id"])]
-    return []  # such as reasoning, which the practice model does not do
+        case "reasoning":
+            return []
+        case "item_reference":
+            id = need(item.get("id"), f"{name}.id", str, "a string")
+            if id not in kept:
+                raise Problem(
+                    404, f"Item with id '{id}' not found.", param="input"
+                )
+            return kept[id]
+    raise Problem(
+        400,
+        f"The practice model knows no items of the type {kind!r}.",
+        param=f"{name}.type",
+        code="unsupported_value",
+    )
+
+
+def keep(request: Request, reply: Reply, script: Script) -> dict[str, Any]:
+    """What a session keeps of a response: its turns, by id."""
+    text = "".join(reply.tokens)
+    said = Turn("assistant", text, reply.calls)
+    turns = [t for t in request.ask.turns if t.role != "system"]
+    *items, whole = script.ids
+    kept: dict[str, Any] = {whole: (*turns, said)}
+    for id in items:
+        kept[id] = ()
+    for id, call in zip(items[-len(reply.calls) :], reply.calls, strict=False):
+        kept[id] = (Turn("assistant", "", (call,)),)
+    if items and not reply.calls:
+        kept[items[-1]] = (said,)
+    return kept
+
+
+def _check_results(turns: list[Turn]) -> None:
+    """Every call must have a result, and every result its call."""
+    made = {call.id for turn in turns for call in turn.calls}
+    results = [turn.call_id for turn in turns if turn.role == "tool"]
+    for id in results:
+        if id not in made:
+            raise Problem(
+                400,
+                "No tool call found for function call output with call_id "
+                f"{id}.",
+                param="input",
+            )
+    for turn in turns:
+        for call in turn.calls:
+            if call.id not in results:
+                raise Problem(
+                    400,
+                    f"No tool output found for function call {call.id}.",
+                    param="input",
+                )
+
+
+def _check_form(form: Any, turns: list[Turn]) -> None:
+    known = ("json_object", "json_schema", "text")
+    if form and form.get("type") not in known:
+        kind = str(form.get("type"))
+        raise invalid_value("text.format.type", kind, known)
+    if form.get("type") == "json_object":
+        rules.check_mentions_json(
+            (turn.text for turn in turns),
+            "Response input messages must contain the word 'json' in some "
+            "form to use 'text.format' of type 'json_object'.",
+            "input",
+        )
+    if form.get("type") == "json_schema":
+        rules.check_format(
+            form, "text.format", "text.format.schema", "invalid_json_schema"
+        )
 
 
 def _joined(turns: list[Turn]) -> list[Turn]:
@@ -117,31 +204,42 @@ def _joined(turns: list[Turn]) -> list[Turn]:
     return joined
 
 
-def _tools(tools: list[Any]) -> list[Tool]:
-    """The functions; tools that OpenAI runs itself are left out."""
-    return [
-        Tool(
-            name=need(tool.get("name"), f"tools[{i}].name", str, "a string"),
+def _tools(tools: list[Any]) -> Iterator[Tool]:
+    for index, tool in enumerate(tools):
+        where = f"tools[{index}]"
+        tool = need(tool, where, dict, "an object")
+        kind = need(tool.get("type"), f"{where}.type", str, "a string")
+        if kind != "function":
+            raise only_functions(kind, f"{where}.type")
+        rules.check_function(tool, where, f"{where}.parameters")
+        yield Tool(
+            name=tool["name"],
             description=tool.get("description") or "",
             parameters=tool.get("parameters") or {},
         )
-        for i, tool in enumerate(tools)
-        if tool.get("type") == "function"
-    ]
 
 
-def _choice(choice: Any) -> str:
-    if isinstance(choice, str | None):
-        return choice or "auto"
-    if isinstance(choice, dict):
-        return choice.get("name") or choice.get("mode") or "auto"
-    raise wrong_type("tool_choice", "a string or an object", choice)
+def _choice(choice: Any, tools: tuple[Tool, ...]) -> str:
+    if choice is None:
+        return "auto"
+    if isinstance(choice, str):
+        if choice not in CHOICES:
+            raise invalid_value("tool_choice", choice, CHOICES)
+        return choice
+    if not isinstance(choice, dict):
+        raise wrong_type("tool_choice", "a string or an object", choice)
+    if choice.get("type") != "function":
+        raise only_functions(str(choice.get("type")), "tool_choice.type")
+    name = need(choice.get("name"), "tool_choice.name", str, "a string")
+    if all(tool.name != name for tool in tools):
+        raise rules.not_offered(name)
+    return name
 
 
 def script(request: Request, reply: Reply) -> Script:
     """Write a reply, streamed or not, as the request wants it."""
     number = next(_number)
-    items = _items(request.ask.digest(), number, reply)
+    items = _items(request.ask.digest, number, reply)
     start = _response(request, number)
     final = start | {
         "status": "completed" if reply.finish == "stop" else "incomplete",
@@ -155,6 +253,7 @@ def script(request: Request, reply: Reply) -> Script:
     error = {"code": "server_error", "message": FAILURE}
     failed = start | {"status": "failed", "error": error}
     count, thoughts = endings.length(reply), len(reply.thoughts)
+    ids = (*(item["id"] for item, _ in items), start["id"])
     if not request.stream:
         body = json.dumps(final).encode()
         return Script(
@@ -163,6 +262,7 @@ def script(request: Request, reply: Reply) -> Script:
             False,
             thoughts,
             lambda sent: json.dumps(failed).encode(),
+            ids,
         )
     writer = _Writer()
     writer.event("response.created", response=start)
@@ -178,7 +278,7 @@ def script(request: Request, reply: Reply) -> Script:
         last.event("response.failed", response=failed)
         return last.chunks()[0]
 
-    return Script(chunks, count, True, thoughts, failure)
+    return Script(chunks, count, True, thoughts, failure, ids)
 
 
 # Why an answer is incomplete, by the finish reason of chat completions.
@@ -243,7 +343,7 @@ def _summary_part(text: str) -> dict[str, Any]:
 
 
 def _usage(ask: Ask, reply: Reply) -> dict[str, Any]:
-    prompt = ask.prompt_tokens()
+    prompt = ask.prompt_tokens
     count = endings.length(reply)
     return {
         "input_tokens": prompt,
@@ -258,7 +358,7 @@ def _response(request: Request, number: int) -> dict[str, Any]:
     """The response object as it is before there is any output."""
     body = request.body
     return {
-        "id": f"resp_{number}_{request.ask.digest()}",
+        "id": f"resp_{number}_{request.ask.digest}",
         "object": "response",
         "created_at": int(time.time()),
         "status": "in_progress",
@@ -271,7 +371,7 @@ def _response(request: Request, number: int) -> dict[str, Any]:
         "model": body["model"],
         "output": [],
         "parallel_tool_calls": request.ask.parallel,
-        "previous_response_id": None,
+        "previous_response_id": body.get("previous_response_id"),
         "reasoning": {"effort": None, "summary": None},
         "service_tier": "default",
         "temperature": body.get("temperature", 1.0),

@@ -1,25 +1,43 @@
-"""Values that follow a JSON schema, found in a text where it has them."""
+"""Values that follow a JSON schema, found in a text where it has them.
+
+The schema decides: what a text offers is taken only where it fits, what
+it does not offer is made up, and the whole is validated in the end.
+"""
 
 from __future__ import annotations
 
 import datetime
+import functools
+import math
 import re
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any
 
-from workshop.practice import words
-from workshop.practice.source import Source, clauses
+from workshop.practice import choices, patterns, words, work
+from workshop.practice.source import PATTERNS, Source, clauses
 
-DEEPEST = 6  # levels; a schema may contain itself
+DEEPEST = 12  # levels; a schema may contain itself
+DEEPEST_FOUND = 6  # levels that are looked for in the text
+MOST_UNFOLDED = 4000  # parts of a schema that a validator may have
 ABSENT = object()
 # What these lists are for is said in the vocabulary.
 FREE = words.listed("free_text")
+QUANTITY = words.listed("quantity")
 FORMULA = words.listed("formula")
 SWITCH = words.listed("switch")
 AGAIN = words.listed("again")
-FORMATS = {
-    form: (frozenset(map(words.stem, names.split())), example)
-    for form, (names, example) in words.VOCABULARY["formats"].items()
+NAMES = {
+    form: frozenset(map(words.stem, names.split()))
+    for form, names in words.VOCABULARY["format_names"].items()
 }
+EXAMPLES = words.VOCABULARY["format_examples"]
+# What limits a value beside its type.
+JUDGED = (
+    *("enum", "format", "pattern", "minLength", "maxLength", "multipleOf"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+    *("minItems", "maxItems", "uniqueItems", "minProperties"),
+)
 
 
 class Filler:
@@ -27,6 +45,8 @@ class Filler:
 
     ``table`` has values for names that a text rarely says; an empty one,
     and any other string that the text does not say, is ``otherwise``.
+    ``again`` turns choices that were made before; ``over`` says that
+    the work is done: a choice that ends it is taken.
     """
 
     def __init__(
@@ -35,11 +55,17 @@ class Filler:
         source: Source,
         table: dict[str, Any],
         otherwise: str,
+        again: int = 0,
+        over: bool = False,
     ) -> None:
         self._root = root
         self._source = source
         self._table = table
         self._otherwise = otherwise
+        self._again = again
+        self._over = over
+        self._work = work.mine()
+        self._spare: dict[tuple[int, int], Any] = {}
 
     def fill(self) -> tuple[Any, bool]:
         """A value, and whether the text had all that is required."""
@@ -51,14 +77,36 @@ class Filler:
             return value, True
         return self._make_up(root, "", 0), False
 
+    def value(self) -> Any:
+        """A value that was validated, and mended where it failed."""
+        value, _ = self.fill()
+        valid = self._validator()
+        if valid(value):
+            return value
+        self._source = Source("")
+        self._table = {}
+        made_up, _ = self.fill()
+        return made_up if valid(made_up) else value
+
+    def _validator(self) -> Callable[[Any], bool]:
+        try:
+            if _unfolded(self._root, self._root, MOST_UNFOLDED, ()) < 0:
+                return lambda value: True  # to judge it would take too long
+            return _compiled(self._root).is_valid
+        except (ValueError, RecursionError):  # no schema
+            return lambda value: True
+
+    def _spend(self) -> bool:
+        """Whether there is still work to be done."""
+        return self._work.spend()
+
     def _object(
         self, schema: dict[str, Any], depth: int
     ) -> tuple[dict[str, Any], bool]:
-        parts = schema.get("properties") or {}
+        parts = _dict(schema.get("properties"))
+        every = [n for n in schema.get("required", ()) if n in parts]
         required = [
-            name
-            for name in schema.get("required", ())
-            if name in parts and not _nullable(self._resolved(parts[name]))
+            n for n in every if not self._nullable(self._resolved(parts[n]))
         ]
         self._source.set_aside(parts)
         values: dict[str, Any] = {}
@@ -72,16 +120,22 @@ class Filler:
                     if value is not ABSENT:
                         values[name] = value
         found = all(name in values for name in required)
-        for name in schema.get("required", ()):
-            if name in parts and name not in values:
+        for name in every:
+            if name not in values:
                 values[name] = self._make_up(parts[name], name, depth + 1)
-        return {name: values[name] for name in parts if name in values}, found
+        filled = {name: values[name] for name in parts if name in values}
+        for name in schema.get("required", ()):  # one that is not described
+            filled.setdefault(name, self._otherwise)
+        return filled, found
 
     def _find(self, schema: Any, name: str, depth: int, hinted: bool) -> Any:
         """A value that the text has, or ABSENT.
 
         ``hinted`` accepts only what the text connects with the name.
         """
+        if not self._spend():
+            return ABSENT
+        part = id(schema)
         schema = self._resolved(schema)
         for variant in schema["anyOf"]:
             value = self._find(variant, name, depth, hinted)
@@ -89,67 +143,92 @@ class Filler:
                 return value
         if schema["anyOf"]:
             return ABSENT
-        if name in self._table:
-            return self._from_table(schema, name)
-        if "enum" in schema:
-            return self._find_choice(schema["enum"])
         if "const" in schema:
             return schema["const"]
+        options = self._options(schema)
+        if options:
+            return self._find_choice(options)
+        accept = self._accepts(schema)
         hint = _hint(name)
         match _kind(schema):
             case "string":
-                return self._find_text(schema, hint, hinted)
+                return self._find_text(schema, name, hint, hinted, accept)
             case "integer" | "number" as kind:
-                number = self._source.take("number", hint if hinted else None)
+                number = self._source.take(
+                    "number",
+                    hint if hinted else None,
+                    lambda text: accept(_number(text, kind)),
+                )
                 return ABSENT if number is None else _number(number, kind)
             case "boolean":
                 return self._find_flag(hint)
-            case "array" if not hinted and depth < DEEPEST:
-                found = self._find_list(schema, depth)
-                found = found[: schema.get("maxItems")]
-                least = schema.get("minItems", 1)
-                return found if found and len(found) >= least else ABSENT
-            case "object" if not hinted and depth < DEEPEST:
-                return self._find_object(schema, depth)
+            case "array" if not hinted and depth < DEEPEST_FOUND:
+                return self._find_list(schema, name, depth, accept)
+            case "object" if not hinted and depth < DEEPEST_FOUND:
+                return self._find_object(schema, depth, part)
         return ABSENT
 
-    def _find_choice(self, choices: list[Any]) -> Any:
-        for choice in choices:
-            if self._source.take_words(str(choice)):
-                return choice
-        said = set(words.stems(self._source.text))
-        for choice in choices:
-            if not said.isdisjoint(words.stems(str(choice))):
-                return choice
-        return ABSENT
+    def _options(self, schema: dict[str, Any]) -> list[Any]:
+        """What a schema lets one choose from; a description may list it."""
+        if "enum" in schema:
+            accept = self._accepts(schema)
+            options = [c for c in schema["enum"] if accept(c)]
+            return options or schema["enum"]
+        if _kind(schema) == "string" and not set(JUDGED) & set(schema):
+            return choices.listed(str(schema.get("description", "")))
+        return []
+
+    def _find_choice(self, options: list[Any]) -> Any:
+        end = choices.ends(options)
+        if self._over and end:
+            return end[0]
+        choice = choices.named(options, self._source.text)
+        if choice is None:
+            return ABSENT
+        self._source.take_words(str(choice))
+        turned = options.index(choice) + self._again
+        return options[turned % len(options)]
 
     def _find_text(
-        self, schema: dict[str, Any], hint: frozenset[str], hinted: bool
+        self,
+        schema: dict[str, Any],
+        name: str,
+        hint: frozenset[str],
+        hinted: bool,
+        accept: Callable[[Any], bool],
     ) -> Any:
         take = self._source.take
         found = None
         form = _format(schema, hint)
-        demanded = schema.get("format") in FORMATS
-        if form is not None:
+        demanded = "format" in schema or "pattern" in schema
+        if form is not None and (hinted or not demanded):
             found = take(form.removesuffix("-time"))
             if found is None and form.startswith("date"):
                 found = take("day")
-                if found and demanded:
-                    found = _calendar_day(found)
-        if found or demanded:
+        if demanded and found is not None:
+            found = _written(found, form)
+            return found if accept(found) else ABSENT
+        if demanded and not hinted:
+            return self._source.take_word(accept) or ABSENT
+        if demanded or found:
             return found or ABSENT
         if hinted:
             found = self._after_name(hint)
             found = found or take("quoted", hint) or take("name", hint)
+        elif name in self._table and isinstance(self._table[name], str):
+            found = self._table[name] or self._otherwise
         elif hint & FORMULA:
             found = take("sum")
+        elif hint & QUANTITY:
+            found = take("number")
         elif hint & FREE:
             found = take("quoted") or self._source.take_phrase(free=True)
             if found is None and self._source.listed:
                 found = self._source.rest()
         else:
             found = take("quoted") or take("name") or self._short_phrase()
-        return found or ABSENT
+        found = found and found[: schema.get("maxLength")]
+        return found if found and accept(found) else ABSENT
 
     def _after_name(self, hint: frozenset[str]) -> str | None:
         """What stands after "name:", "name=" or "name is" in the text."""
@@ -183,100 +262,276 @@ class Filler:
                 return re.search(denied, text) is None
         return ABSENT
 
-    def _find_list(self, schema: dict[str, Any], depth: int) -> list[Any]:
+    def _find_list(
+        self,
+        schema: dict[str, Any],
+        name: str,
+        depth: int,
+        accept: Callable[[Any], bool],
+    ) -> Any:
         item = self._resolved(schema.get("items") or {})
+        fits = self._accepts(item)
+        found = list(filter(fits, self._entries(item, name, depth)))
+        if schema.get("uniqueItems"):
+            found = [v for i, v in enumerate(found) if v not in found[:i]]
+        found = found[: schema.get("maxItems")]
+        while found and len(found) < schema.get("minItems", 0):
+            found.append(self._vary(item, name, depth + 1, len(found)))
+            if not self._spend():
+                break
+        return found if found and accept(found) else ABSENT
+
+    def _entries(
+        self, item: dict[str, Any], name: str, depth: int
+    ) -> list[Any]:
         source = self._source
         if "enum" in item:
             return [c for c in item["enum"] if source.take_words(str(c))]
         match _kind(item):
             case "integer" | "number" as kind:
                 return [_number(n, kind) for n in source.take_all("number")]
+            case "string" if isinstance(self._table.get(name), list):
+                return list(self._table[name])
             case "string":
                 found = source.take_all("quoted") or source.take_all("name")
                 return found if len(found) > 1 else self._listed(found)
             case "object":
-                values = []
-                for start, end in clauses(source.text):
-                    part = Source(source.text[start:end])
-                    filler = Filler(self._root, part, {}, "")
-                    value = filler._find_object(item, depth + 1)
-                    values += [] if value is ABSENT else [value]
-                return values
+                return list(self._objects(item, depth))
         return []
 
     def _listed(self, found: list[str]) -> list[str]:
         entries = self._source.entries()
         return entries if len(entries) > 1 else found
 
-    def _find_object(self, schema: dict[str, Any], depth: int) -> Any:
+    def _objects(self, item: dict[str, Any], depth: int) -> Iterator[Any]:
+        """An object for each part of the text that has one."""
+        whole, table, said = self._source, self._table, self._otherwise
+        self._table, self._otherwise = {}, ""
+        for start, end in clauses(whole.text):
+            if not self._spend():
+                break
+            self._source = Source(whole.text[start:end])
+            value = self._find_object(item, depth + 1, 0)
+            if value is not ABSENT:
+                yield value
+        self._source, self._table, self._otherwise = whole, table, said
+
+    def _find_object(
+        self, schema: dict[str, Any], depth: int, part: int
+    ) -> Any:
         mark = self._source.mark()
         if schema.get("properties"):
             value, found = self._object(schema, depth)
         else:
             pairs = re.findall(r"(\w+)\s*[:=]\s*([^\s,;]+)", self._source.text)
             value, found = dict(pairs), bool(pairs)
+            found = found and self._accepts(schema)(value)
         if found and value:
             return value
         self._source.give_back(mark)
+        if schema.get("properties"):
+            self._spare[part, depth] = value  # should one have to be made up
         return ABSENT
 
     def _make_up(self, schema: Any, name: str, depth: int) -> Any:
         """A value that is allowed, for what the text does not say."""
+        spare = self._spare.pop((id(schema), depth), None)
         schema = self._resolved(schema)
-        if "default" in schema:
+        if not self._spend():
+            return _least(schema)
+        accept = self._accepts(schema)
+        if "default" in schema and accept(schema["default"]):
             return schema["default"]
-        if _nullable(schema):
-            return None
-        if schema["anyOf"]:
-            return self._make_up(schema["anyOf"][0], name, depth)
-        if "enum" in schema:
-            return schema["enum"][0]
         if "const" in schema:
             return schema["const"]
+        if self._nullable(schema) and not self._options(schema):
+            return None
+        for variant in schema["anyOf"][:-1]:
+            value = self._make_up(variant, name, depth)
+            if accept(value):
+                return value
+        if schema["anyOf"]:
+            return self._make_up(schema["anyOf"][-1], name, depth)
+        options = self._options(schema)
+        if options:
+            none = choices.none_of(options, self._again)
+            end = choices.ends(options)
+            return end[0] if self._over and end else none
         match _kind(schema):
             case "object":
-                deep = depth >= DEEPEST
-                return {} if deep else self._object(schema, depth)[0]
+                return self._made_object(schema, depth, spare)
             case "array":
-                item = schema.get("items") or {}
-                count = schema.get("minItems", 0 if depth > 1 else 1)
-                return [self._make_up(item, name, depth + 1)] * count
-            case "integer" | "number":
-                above = schema.get("exclusiveMinimum", 0) + 1
-                return schema.get("maximum", schema.get("minimum", above))
+                return self._made_list(schema, name, depth)
+            case "integer" | "number" as kind:
+                return _made_number(schema, kind, accept)
             case "boolean":
-                return AGAIN.isdisjoint(_hint(name))
+                return AGAIN.isdisjoint(_hint(name)) != bool(self._again % 2)
             case "null":
                 return None
-        form = _format(schema, frozenset())
-        text = FORMATS[form][1] if form else self._otherwise
-        return text[: schema.get("maxLength")]
+        return self._made_text(schema, name, accept)
 
-    def _from_table(self, schema: dict[str, Any], name: str) -> Any:
-        value = self._table[name]
-        kind = _kind(schema)
-        if isinstance(value, list) and kind == "array":
-            item = self._resolved(schema.get("items"))
-            return value if _kind(item) == "string" else ABSENT
-        fits = isinstance(value, str) and kind == "string"
-        return (value or self._otherwise) if fits else ABSENT
+    def _made_object(
+        self, schema: dict[str, Any], depth: int, spare: Any
+    ) -> dict[str, Any]:
+        if depth >= DEEPEST:
+            return {}
+        return self._object(schema, depth)[0] if spare is None else spare
 
-    def _resolved(self, schema: Any) -> dict[str, Any]:
+    def _made_list(
+        self, schema: dict[str, Any], name: str, depth: int
+    ) -> list[Any]:
+        item = schema.get("items") or {}
+        first = schema.get("prefixItems") or []
+        count = schema.get("minItems", 0 if depth > 1 else 1)
+        count = min(count, schema.get("maxItems", count))
+        values: list[Any] = []
+        while len(values) < count and self._spend() and depth < DEEPEST:
+            at = len(values)
+            part = first[at] if at < len(first) else item
+            values.append(self._vary(part, name, depth + 1, at))
+        return values
+
+    def _vary(self, item: Any, name: str, depth: int, number: int) -> Any:
+        """A value for one more entry of a list, another where it can be."""
+        schema = self._resolved(item)
+        accept = self._accepts(schema)
+        options = self._options(schema)
+        if options:
+            return options[number % len(options)]
+        value = self._make_up(item, name, depth)
+        other = value
+        if schema["anyOf"] or "const" in schema:
+            return value
+        if isinstance(value, str) and number:
+            other = f"{value} {number + 1}"
+        elif type(value) in (int, float):
+            step = schema.get("multipleOf", 1) * number
+            other = value - step if accept(value - step) else value + step
+        return other if accept(other) else value
+
+    def _made_text(
+        self,
+        schema: dict[str, Any],
+        name: str,
+        accept: Callable[[Any], bool],
+    ) -> str:
+        text = self._otherwise
+        form = schema.get("format")
+        if isinstance(self._table.get(name), str):
+            text = self._table[name] or text
+        if form in EXAMPLES:
+            text = EXAMPLES[form]
+        candidates = [text]
+        pattern = schema.get("pattern")
+        if isinstance(pattern, str):
+            for more in (0, 1, 2, 4, 8, 16, 32, schema.get("minLength", 0)):
+                try:
+                    candidates.append(patterns.example(pattern, more))
+                except ValueError:
+                    break
+        least = min(schema.get("minLength", 0), 10_000)
+        if len(text) < least:
+            text = f"{text} " * (least // (len(text) + 1) + 1)
+            candidates.append(text)
+        candidates.append(text[: schema.get("maxLength")])
+        return next(filter(accept, candidates), candidates[-1])
+
+    def _accepts(self, schema: dict[str, Any]) -> Callable[[Any], bool]:
+        """Whether a value keeps to a part's own limits."""
+        alone = {name: schema[name] for name in JUDGED if name in schema}
+        if not alone:
+            return lambda value: True
+        try:
+            return _compiled(alone).is_valid
+        except ValueError:
+            return lambda value: True
+
+    def _resolved(self, schema: Any, depth: int = 0) -> dict[str, Any]:
         """The schema with its references and parts put in."""
         schema = _dict(schema)
         for _ in range(DEEPEST):
-            if "$ref" not in schema:
+            if not isinstance(schema.get("$ref"), str):
                 break
-            target: Any = self._root
-            for step in schema["$ref"].split("/")[1:]:
-                target = target[step]
             own = {k: v for k, v in schema.items() if k != "$ref"}
-            schema = {**target, **own}
-        merged = {"anyOf": schema.get("oneOf", []), **schema}
-        merged["anyOf"] = [_dict(part) for part in merged["anyOf"]]
-        for part in schema.get("allOf", ()):
-            merged.update(self._resolved(part))
+            schema = {**_target(self._root, schema["$ref"]), **own}
+        variants = schema.get("anyOf") or schema.get("oneOf") or []
+        merged = {**schema, "anyOf": [_dict(part) for part in variants]}
+        merged.pop("oneOf", None)
+        for part in merged.pop("allOf", ()):
+            if depth < DEEPEST and self._spend():
+                more = self._resolved(part, depth + 1)
+                more = {k: v for k, v in more.items() if v != []}
+                both = ("properties", "required")
+                if isinstance(more.get("properties"), dict):
+                    before = _dict(merged.get(both[0]))
+                    more[both[0]] = {**before, **more[both[0]]}
+                    more[both[1]] = [
+                        *merged.get(both[1], ()),
+                        *more.get(both[1], ()),
+                    ]
+                merged.update(more)
         return merged
+
+    def _nullable(self, schema: dict[str, Any]) -> bool:
+        kinds = schema.get("type")
+        return (isinstance(kinds, list) and "null" in kinds) or any(
+            self._resolved(part).get("type") == "null"
+            for part in schema["anyOf"]
+        )
+
+
+def _compiled(schema: dict[str, Any]) -> Any:
+    """A validator; ValueError if this is no schema."""
+    import jsonschema_rs  # late: the server starts without it
+
+    options = _validation_options()
+    return jsonschema_rs.Draft202012Validator(schema, **options)
+
+
+@functools.cache
+def _validation_options() -> dict[str, Any]:
+    import jsonschema_rs
+
+    bounded = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000)
+    return {"validate_formats": True, "pattern_options": bounded}
+
+
+def _unfolded(part: Any, root: Any, left: int, path: tuple[str, ...]) -> int:
+    """What is left of so many parts when each reference is followed.
+
+    Below zero, a validator might not come to its end in time.
+    """
+    left -= 1
+    if left < 0 or not isinstance(part, dict | list):
+        return left
+    if isinstance(part, list):
+        for inner in part:
+            left = _unfolded(inner, root, left, path)
+        return left
+    for key, inner in part.items():
+        if key == "$ref" and isinstance(inner, str):
+            if inner not in path and len(path) < 40:
+                target = _target(root, inner)
+                left = _unfolded(target, root, left, (*path, inner))
+        elif key not in ("$defs", "definitions", "enum", "const", "default"):
+            left = _unfolded(inner, root, left, path)
+        if left < 0:
+            break
+    return left
+
+
+def _target(root: Any, reference: str) -> dict[str, Any]:
+    """What a reference points to; ValueError if there is nothing."""
+    target = root
+    for step in reference.split("/")[1:]:
+        step = step.replace("~1", "/").replace("~0", "~")
+        try:
+            target = target[int(step) if isinstance(target, list) else step]
+        except (KeyError, IndexError, ValueError, TypeError):
+            raise ValueError(
+                f"reference can only point to definitions: {reference!r}"
+            ) from None
+    return _dict(target)
 
 
 def _dict(schema: Any) -> dict[str, Any]:
@@ -295,22 +550,26 @@ def _kind(schema: dict[str, Any]) -> str:
     kind = schema.get("type")
     if isinstance(kind, list):
         return next((k for k in kind if k != "null"), "null")
-    return kind or ("object" if "properties" in schema else "string")
+    for key, meant in (("properties", "object"), ("items", "array")):
+        if kind is None and key in schema:
+            return meant
+    return kind or "string"
 
 
-def _nullable(schema: dict[str, Any]) -> bool:
-    kinds = schema.get("type")
-    variants = schema["anyOf"]
-    return (isinstance(kinds, list) and "null" in kinds) or any(
-        variant.get("type") == "null" for variant in variants
-    )
+def _least(schema: dict[str, Any]) -> Any:
+    """Something of the right type, when there was too much work."""
+    kinds = {"object": {}, "array": [], "boolean": False, "null": None}
+    kinds |= {"integer": 1, "number": 1}
+    return kinds.get(_kind(schema), "")
 
 
 def _format(schema: dict[str, Any], hint: frozenset[str]) -> str | None:
     form = schema.get("format")
-    if form in FORMATS:
-        return form
-    for form, (names, _) in FORMATS.items():
+    if form is not None:
+        return form if form in PATTERNS or form == "date-time" else None
+    if "pattern" in schema:
+        return None
+    for form, names in NAMES.items():
         if hint & names:
             return form
     return None
@@ -319,6 +578,50 @@ def _format(schema: dict[str, Any], hint: frozenset[str]) -> str | None:
 def _number(text: str, kind: str) -> int | float:
     whole, point, _ = text.partition(".")
     return float(text) if point and kind == "number" else int(whole)
+
+
+def _made_number(
+    schema: dict[str, Any], kind: str, accept: Callable[[Any], bool]
+) -> int | float:
+    """The largest number that is allowed, or else the smallest, or 1."""
+    step = Fraction(str(schema.get("multipleOf") or 1))
+    limits = ("maximum", "minimum", "exclusiveMaximum", "exclusiveMinimum")
+    bounds = [
+        schema[name]
+        for name in limits
+        if type(schema.get(name)) in (int, float)
+    ]
+    candidates: list[Any] = [*bounds]
+    for bound in [*bounds, 0]:
+        at = math.floor(Fraction(str(bound)) / step)
+        near = [at, at + 1, at - 1] if bound else [1, 0, -1]
+        candidates += [number * step for number in near]
+    if len(bounds) > 1:  # between two that are close
+        middle = sum(map(Fraction, map(str, bounds))) / len(bounds)
+        candidates += [math.floor(middle / step) * step, middle]
+    for candidate in candidates:
+        number = _plain(candidate, kind)
+        if number is not None and accept(number):
+            return number
+    return 1
+
+
+def _plain(number: Any, kind: str) -> int | float | None:
+    if number == int(number):
+        return int(number)
+    return float(number) if kind == "number" else None
+
+
+def _written(found: str, form: str | None) -> str:
+    """A day or a time of the text as its format wants it."""
+    if form in ("date", "date-time") and not found[0].isdigit():
+        found = _calendar_day(found)
+    clock = re.fullmatch(r"(\d{1,2})(?::(\d\d))?\s?([ap]m)?", found, re.I)
+    if form == "time" and clock:
+        hour = int(clock[1]) % (12 if clock[3] else 24)
+        hour += 12 * ((clock[3] or "").lower() == "pm")
+        return f"{hour:02}:{clock[2] or '00'}:00Z"
+    return f"{found}T12:00:00Z" if form == "date-time" else found
 
 
 def _calendar_day(word: str) -> str:

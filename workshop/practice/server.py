@@ -6,9 +6,12 @@ A plain ASGI application without a framework, so that it starts at once.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 import logging
+import secrets
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from workshop.practice import (
@@ -18,18 +21,29 @@ from workshop.practice import (
     embeddings,
     endings,
     responses,
+    work,
 )
 from workshop.practice.ask import Problem, Script
 from workshop.practice.delivery import (
     ClientLeft,
     Receive,
     Send,
+    as_json,
+    read_body,
     read_json,
     send_json,
 )
-from workshop.practice.sessions import Fault, Pace, Sessions
+from workshop.practice.sessions import Fault, Pace, Session, Sessions
 
 MODELS = ("gpt-4o", "gpt-4o-mini", "text-embedding-3-small")
+
+WORKERS = 2  # threads for what is large; the loop has the rest
+LARGE = 4096  # bytes
+
+PREFLIGHT = (
+    (b"access-control-allow-methods", b"GET, POST, DELETE"),
+    (b"access-control-allow-headers", b"*, authorization"),
+)
 
 _log = logging.getLogger(__name__)
 
@@ -37,12 +51,18 @@ _log = logging.getLogger(__name__)
 class PracticeServer:
     """The ASGI application."""
 
-    def __init__(self, pace: Pace | None = None) -> None:
+    def __init__(
+        self, pace: Pace | None = None, origin: str | None = None
+    ) -> None:
+        """``origin`` is a web page's, such as ``http://localhost:3000``,
+        or ``*`` for any, that browsers may let use the server."""
         self.sessions = Sessions(pace or Pace())
+        self._origin = origin
+        self._workers = ThreadPoolExecutor(WORKERS)
         self._models = {
-            "/v1/chat/completions": _chat,
-            "/v1/responses": _responses,
-            "/v1/embeddings": _embeddings,
+            "/v1/chat/completions": chat,
+            "/v1/responses": responses,
+            "/v1/embeddings": embeddings,
         }
         self._controls = {
             ("GET", "/meter"): self._meter,
@@ -60,6 +80,9 @@ class PracticeServer:
     ) -> None:
         method, path = scope["method"], scope["path"]
         headers = dict(scope["headers"])
+        send = self._with_headers(send)
+        if method == "OPTIONS" and self._origin:
+            return await send_json(send, 200, {}, PREFLIGHT)
         kind, _, token = headers.get(b"authorization", b"").partition(b" ")
         token = token.decode("latin-1").strip()
         if kind.lower() != b"bearer":
@@ -80,6 +103,21 @@ class PracticeServer:
             await send_json(
                 send, problem.status, problem.body, problem.headers
             )
+
+    def _with_headers(self, send: Send) -> Send:
+        """Send each answer with its id, and say who may read it."""
+        more = [(b"x-request-id", f"req_{secrets.token_hex(16)}".encode())]
+        if self._origin:
+            origin = self._origin.encode()
+            more.append((b"access-control-allow-origin", origin))
+            more.append((b"access-control-expose-headers", b"*"))
+
+        async def send_with_headers(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *more]}
+            await send(message)
+
+        return send_with_headers
 
     def _no_route(self, method: str, path: str) -> Problem:
         routes = [*self._controls, *(("POST", path) for path in self._models)]
@@ -120,22 +158,26 @@ class PracticeServer:
         flight = self.sessions.take_off(token)
         watcher = None
         try:
-            body = await read_json(receive)
+            raw = await read_body(receive)
+            body = as_json(raw)
             fault = self._fault(token, header)
             if fault is not None:
                 if fault.kind == "refuse":
                     return await delivery.refuse(receive)
                 delivery.fail_at_once(fault)
+            watcher = delivery.cancel_when_gone(receive)
             pace = self.sessions.pace(token)
-            script, key = _answer(self._models[path], body, pace, fault)
+            session = self.sessions.get(token)
+            asked = self._models[path], body, session, pace, fault
+            script, key = await self._answered(_is_large(raw), asked)
             due = pace.schedule(
                 script.tokens, key, script.thoughts, fault and fault.seconds
             )
-            watcher = delivery.cancel_when_gone(receive)
             if script.streamed:
                 await delivery.stream(send, flight, script, due, fault)
             else:
                 await delivery.send_whole(send, flight, script, due, fault)
+            session.repeats.answered(key)
         except ClientLeft:
             flight.land(cut_off=True)
         except asyncio.CancelledError:
@@ -146,6 +188,23 @@ class PracticeServer:
             flight.land()
             if watcher is not None:
                 watcher.cancel()
+
+    async def _answered(
+        self, large: bool, asked: tuple[Any, ...]
+    ) -> tuple[Script, str]:
+        """The answer; a large request is worked on beside the loop."""
+        if not large:
+            return _answer(*asked)
+        going = work.Work()
+        context = contextvars.copy_context()
+        context.run(work.current.set, going)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._workers, context.run, _answer, *asked
+            )
+        except asyncio.CancelledError:
+            going.stop()
+            raise
 
     def _fault(self, token: str, header: bytes) -> Fault | None:
         """What goes wrong with this request."""
@@ -179,6 +238,11 @@ class PracticeServer:
         return {"queued": 0}
 
 
+def _is_large(raw: bytes) -> bool:
+    """Whether a request may take a while: it has much, or repeats it."""
+    return len(raw) > LARGE or b"$ref" in raw or b'"n"' in raw
+
+
 async def _see_who_left() -> None:
     """Let the loop handle the connections that are closed by now."""
     for _ in range(5):
@@ -195,44 +259,27 @@ def _checked(read: Callable[[Any], Any], value: Any) -> Any:
 # What the model routes do with a request's JSON: -> (script, its key)
 
 
-def _chat(
-    body: dict[str, Any], pace: Pace, fault: Fault | None
-) -> tuple[Script, str]:
-    return _written(chat, body, pace, fault)
-
-
-def _responses(
-    body: dict[str, Any], pace: Pace, fault: Fault | None
-) -> tuple[Script, str]:
-    return _written(responses, body, pace, fault)
-
-
-def _written(
-    wire: Any, body: dict[str, Any], pace: Pace, fault: Fault | None
-) -> tuple[Script, str]:
-    request = wire.parse(body)
-    ask = request.ask
-    if ask.prompt_tokens() > pace.context_tokens:
-        raise wire.too_long(ask.prompt_tokens(), pace.context_tokens)
-    reply = endings.ended(answers.reply(ask), ask, fault)
-    return wire.script(request, reply), ask.digest()
-
-
-def _embeddings(
-    body: dict[str, Any], pace: Pace, fault: Fault | None
-) -> tuple[Script, str]:
-    return embeddings.script(body), ""
-
-
 def _answer(
-    route: Callable[..., tuple[Script, str]],
-    body: dict[str, Any],
-    pace: Pace,
-    fault: Fault | None,
+    wire: Any, body: dict[str, Any], session: Session, pace: Pace, fault: Any
 ) -> tuple[Script, str]:
-    """Call a route; what it cannot work with is the request's fault."""
+    """Answer a request; what cannot be worked with is its own fault."""
     try:
-        return route(body, pace, fault)
+        if wire is embeddings:
+            return embeddings.script(body), ""
+        if wire is responses:
+            request = responses.parse(body, session.responses)
+        else:
+            request = chat.parse(body)
+        ask = request.ask
+        if ask.prompt_tokens > pace.context_tokens:
+            raise wire.too_long(ask.prompt_tokens, pace.context_tokens)
+        key = ask.digest
+        reply = answers.reply(ask, session.repeats.turns(key))
+        reply = endings.ended(reply, ask, fault)
+        script = wire.script(request, reply)
+        if wire is responses and body.get("store") is not False:
+            session.keep(responses.keep(request, reply, script))
+        return script, key
     except Problem:
         raise
     except Exception as error:

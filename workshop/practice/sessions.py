@@ -217,13 +217,49 @@ class FaultQueue:
         self._waiting.clear()
 
 
+class Repeats:
+    """How often a session asked the same, for graphs that loop on a choice.
+
+    Only what was answered counts: requests at the same time are no loop.
+    """
+
+    PATIENCE = 12  # answers that are the same, before a choice turns
+    KEPT = 500  # requests that are remembered
+
+    def __init__(self) -> None:
+        self._answered: dict[str, int] = {}
+
+    def turns(self, request: str) -> int:
+        """How many times choices have to turn for this request."""
+        return self._answered.get(request, 0) // self.PATIENCE
+
+    def answered(self, request: str) -> None:
+        self._answered[request] = self._answered.pop(request, 0) + 1
+        if len(self._answered) > self.KEPT:
+            del self._answered[next(iter(self._answered))]
+
+
+MOST_KEPT = 200  # responses and their items
+
+
 @dataclass
 class Session:
-    """The state behind one bearer token; ``pace`` None is the server's."""
+    """The state behind one bearer token; ``pace`` None is the server's.
+
+    ``responses`` are those that a later one may go on from.
+    """
 
     meter: Meter = field(default_factory=Meter)
     faults: FaultQueue = field(default_factory=FaultQueue)
+    repeats: Repeats = field(default_factory=Repeats)
+    responses: dict[str, Any] = field(default_factory=dict)
     pace: Pace | None = None
+
+    def keep(self, responses: dict[str, Any]) -> None:
+        """Keep these responses, and forget the oldest."""
+        self.responses |= responses
+        while len(self.responses) > MOST_KEPT:
+            del self.responses[next(iter(self.responses))]
 
 
 class Sessions:

@@ -6,7 +6,7 @@ Each piece is taken once, so that "3 times 4" fills two parameters.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from workshop.practice import words
@@ -46,6 +46,7 @@ PATTERNS = {
     ),
 }
 COUNTED = words.VOCABULARY["numbers"].split()
+NO_NAMES = frozenset(words.VOCABULARY["no_names"].lower().split())
 OPENERS = frozenset(words.VOCABULARY["openers"].split())
 POINTERS = {
     word: frozenset(map(words.stem, names.split()))
@@ -106,9 +107,12 @@ class Source:
         self._used += [piece for piece in pieces if piece.value in names]
 
     def take(
-        self, kind: str, hint: Collection[str] | None = None
+        self,
+        kind: str,
+        hint: Collection[str] | None = None,
+        accept: Callable[[str], bool] = bool,
     ) -> str | None:
-        """The first piece of a kind that is free, or None.
+        """The first piece of a kind that is free and accepted, or None.
 
         With a ``hint``, the stems of a parameter's name, only a piece
         that stands beside one of them, as in "table 3".
@@ -118,7 +122,8 @@ class Source:
                 piece.end <= used.start or piece.start >= used.end
                 for used in self._used
             )
-            if free and (hint is None or self._beside(piece, hint)):
+            beside = hint is None or self._beside(piece, hint)
+            if free and beside and accept(piece.value):
                 self._used.append(piece)
                 return piece.value
         return None
@@ -126,6 +131,15 @@ class Source:
     def take_all(self, kind: str) -> list[str]:
         """All pieces of a kind that are free."""
         return list(iter(lambda: self.take(kind), None))
+
+    def take_word(self, accept: Callable[[str], bool]) -> str | None:
+        """The first word that is accepted, whatever kind it is."""
+        for match in re.finditer(r"\S+", self.text):
+            word = match[0].strip("\"'`.,;:!?()<>")
+            if word and accept(word):
+                self._used.append(Piece(*match.span(), word))
+                return word
+        return None
 
     def take_words(self, value: str) -> bool:
         """Take exactly these words, if they are there in any case."""
@@ -184,7 +198,7 @@ class Source:
                 if number in COUNTED:
                     number = str(COUNTED.index(number))
                 piece = piece._replace(value=number)
-            if piece.value:
+            if piece.value and piece.value.lower() not in NO_NAMES:
                 yield piece
 
     def _without_opener(self, piece: Piece) -> Piece:

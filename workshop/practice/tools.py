@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from workshop.practice import words
-from workshop.practice.ask import Ask, Call, Problem, Tool, Turn
+from workshop.practice.ask import Ask, Call, Tool, Turn, is_handoff
 from workshop.practice.schema import Filler
 from workshop.practice.source import COUNTED, OPENERS, Source, clauses, lists
 
@@ -27,10 +28,24 @@ _SIGN = re.compile(
 )
 # The result of an earlier call, as in "then multiply the result by 2".
 _EARLIER = re.compile(
-    r"\b(?:the|that)\s(?:result|answer|sum|product|total)\b"
-    r"|\bit\b(?=\s(?:by|to|with|from)\b)",
+    r"\b(?:the|that|its)\s(?:result|answer|sum|product|total|output)\b"
+    r"|\b(?:it|that|this)\b(?=\s(?:by|to|with|from)\b)"
+    r"|\bthere\b(?!\s(?:is|are|was|were)\b)",
     re.I,
 )
+# Tools with one of these names give the word to another agent ...
+_HANDS_OVER = re.compile(
+    r"(?:transfer|hand_?off|handover|delegate)(?:_|\b)", re.I
+)
+# ... and these end the work.
+_ENDS = re.compile(r"final|finish|done|respon|submit|answer", re.I)
+_ASKS = re.compile(
+    r"\?|^\W*(?:what|who|whom|whose|when|where|which|why|how|is|are|was|were|"
+    r"do|does|did|can|could|tell me|find|explain)\b",
+    re.I,
+)
+_GENERAL = words.listed("general")
+_EXTRACTS = words.listed("extracts")
 _ASKS_FOR_TOOL = re.compile(r"\b(?:use|call|using)\b.{0,30}\btools?\b", re.I)
 _FOLLOWS_UP = re.compile(r"\W*(?:and|what about|how about)\b", re.I)
 _GOES_ON = frozenset(words.VOCABULARY["goes_on"].split())
@@ -44,47 +59,90 @@ class Wish(NamedTuple):
     end: int
 
 
-def choose(ask: Ask, table: dict[str, Any]) -> tuple[Call, ...]:
+def choose(
+    ask: Ask,
+    table: dict[str, Any],
+    knows: Callable[[str], bool] = bool,
+    again: int = 0,
+) -> tuple[Call, ...]:
     """The calls to make now; none if the answer is a text.
 
-    Those that were made since the user's last prompt are not repeated.
-    ``table`` has values for parameters that a prompt rarely gives.
+    Those that were made since the user's last prompt are not repeated,
+    whatever their arguments became. ``table`` has values for parameters
+    that a prompt rarely gives; ``knows`` says whether a prompt can be
+    answered without a tool; ``again`` as in ``Filler``.
     """
     if not ask.tools or ask.choice == "none":
         return ()
     prompt, since = ask.prompt()
-    done = _done(since)
-    tools = _wanted(ask, prompt)
+    fill = functools.partial(
+        _arguments, prompt=prompt, table=table, again=again, over=ask.is_over()
+    )
+    results = _Results(since)
     calls: dict[tuple[str, str], None] = {}
-    before: str | None = None  # the result of the wish before
-    for tool, text in _wishes(tools, prompt):
-        if text != prompt and _EARLIER.search(text):
+    before = _last_result(ask.turns[: len(ask.turns) - len(since)])
+    for tool, text in _wishes(_wanted(ask, prompt, knows), prompt):
+        if _EARLIER.search(text) and (before is not None or text != prompt):
             if before is None:
                 break  # this one has to wait for it
             text = _EARLIER.sub(_quoted(before).replace("\\", r"\\"), text)
-        key = tool.name, _arguments(tool, text, prompt, table)
-        before = done.get(key)
+        key = tool.name, fill(tool, text)
+        before = results.take(*key)
         if before is None:
             calls[key] = None
     if not calls and ask.choice != "auto":
         tool = _not_yet_called(ask, prompt, since)
-        known = "\n".join([prompt, *done.values()])
-        calls[tool.name, _arguments(tool, known, prompt, table)] = None
+        known = "\n".join([*results.every(), prompt])
+        calls[tool.name, fill(tool, known)] = None
     most = MOST if ask.parallel else 1
+    chosen = _alone([*calls][:most])
     return tuple(
         Call(name, arguments, _call_id(ask, index))
-        for index, (name, arguments) in enumerate([*calls][:most])
+        for index, (name, arguments) in enumerate(chosen)
     )
 
 
-def _done(since: Iterable[Turn]) -> dict[tuple[str, str], str]:
-    """The results of calls, by the tool's name and its arguments."""
-    results = {t.call_id: t.text for t in since if t.role == "tool"}
-    return {
-        (call.name, _canonical(call.arguments)): results[call.id]
-        for turn in since
-        for call in turn.calls
-    }
+def hands_over(name: str) -> bool:
+    """Whether a tool of that name gives the word to another agent."""
+    return bool(_HANDS_OVER.match(name))
+
+
+def _alone(calls: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """A transfer goes alone: first, or when the other calls are made."""
+    if calls and hands_over(calls[0][0]):
+        return calls[:1]
+    return [call for call in calls if not hands_over(call[0])]
+
+
+class _Results:
+    """The results of the calls that were made since the prompt."""
+
+    def __init__(self, since: Iterable[Turn]) -> None:
+        texts = {t.call_id: t.text for t in since if t.role == "tool"}
+        self._waiting = [
+            (call.name, _canonical(call.arguments), texts[call.id])
+            for turn in since
+            for call in turn.calls
+        ]
+        self._all = [text for _, _, text in self._waiting]
+
+    def take(self, name: str, arguments: str) -> str | None:
+        """The result of this call, or else of another one of the tool."""
+        same = [made for made in self._waiting if made[0] == name]
+        exact = [made for made in same if made[1] == arguments]
+        for made in (exact or same)[:1]:
+            self._waiting.remove(made)
+            return made[2]
+        return None
+
+    def every(self) -> list[str]:
+        return self._all
+
+
+def _last_result(turns: Iterable[Turn]) -> str | None:
+    """What a tool found before this prompt."""
+    found = [t.text for t in turns if t.role == "tool" and not is_handoff(t)]
+    return found[-1] if found else None
 
 
 def _canonical(arguments: str) -> str:
@@ -99,25 +157,20 @@ def _json(value: Any) -> str:
 
 
 def _quoted(result: str) -> str:
-    return result if result.strip().isdecimal() else f'"{result}"'
+    if re.fullmatch(r"\s*-?\d+(?:\.\d+)?\s*", result):
+        return result.strip()
+    return f"“{' '.join(result.replace('”', ' ').split())}”"
 
 
 def _call_id(ask: Ask, index: int) -> str:
-    mixed = f"{ask.digest()} {index}".encode()
+    mixed = f"{ask.digest} {index}".encode()
     return f"call_{hashlib.blake2b(mixed, digest_size=12).hexdigest()}"
 
 
-def _wanted(ask: Ask, prompt: str) -> list[Tool]:
+def _wanted(ask: Ask, prompt: str, knows: Callable[[str], bool]) -> list[Tool]:
     """The tools that the prompt or ``tool_choice`` asks for."""
     if ask.choice not in ("auto", "required"):
-        named = [tool for tool in ask.tools if tool.name == ask.choice]
-        if not named:
-            raise Problem(
-                400,
-                f"Tool choice {ask.choice!r} not found in 'tools'.",
-                param="tool_choice",
-            )
-        return named[:1]
+        return [tool for tool in ask.tools if tool.name == ask.choice][:1]
     wanted = fitting(prompt, ask.tools)
     if not wanted and (
         ask.choice == "required" or _ASKS_FOR_TOOL.search(prompt)
@@ -126,7 +179,25 @@ def _wanted(ask: Ask, prompt: str) -> list[Tool]:
     if not wanted and _FOLLOWS_UP.match(prompt):
         called = {call.name for turn in ask.turns for call in turn.calls}
         wanted = [tool for tool in ask.tools if tool.name in called][-1:]
+    if not wanted and not _ASKS.search(prompt):
+        wanted = [t for t in ask.tools if _extracts(t, prompt)][:1]
+    if not wanted and _ASKS.search(prompt) and not knows(prompt):
+        wanted = [tool for tool in ask.tools if _is_general(tool)][:1]
     return wanted
+
+
+def _is_general(tool: Tool) -> bool:
+    """Whether a tool finds answers to questions of any kind."""
+    about = set(words.stems(f"{tool.name} {tool.description[:300]}"))
+    required = tool.parameters.get("required") or ()
+    return bool(about & _GENERAL) and len(required) <= 1
+
+
+def _extracts(tool: Tool, prompt: str) -> bool:
+    """Whether a tool only takes down what the prompt says."""
+    about = set(words.stems(f"{tool.name} {tool.description[:300]}"))
+    is_class = re.fullmatch(r"[A-Z][a-z]\w*", tool.name)
+    return bool(about & _EXTRACTS or is_class) and _fills(tool, prompt, prompt)
 
 
 def _not_yet_called(ask: Ask, prompt: str, since: Iterable[Turn]) -> Tool:
@@ -134,7 +205,8 @@ def _not_yet_called(ask: Ask, prompt: str, since: Iterable[Turn]) -> Tool:
     named = [tool for tool in ask.tools if tool.name == ask.choice]
     called = {call.name for turn in since for call in turn.calls}
     fresh = [tool for tool in ask.tools if tool.name not in called]
-    return _best(prompt, named or fresh or ask.tools)
+    ends = [tool for tool in ask.tools if _ENDS.search(tool.name)]
+    return _best(prompt, named or fresh or ends or ask.tools)
 
 
 def fitting(text: str, tools: Iterable[Tool]) -> list[Tool]:
@@ -143,8 +215,11 @@ def fitting(text: str, tools: Iterable[Tool]) -> list[Tool]:
     A tool is left out if everything that speaks for it speaks for
     another one too, which has more.
     """
-    fits = [(tool, *_score(text, tool)) for tool in tools]
-    fits = [fit for fit in fits if fit[1] >= ENOUGH]
+    scored = [(tool, *_score(text, tool)) for tool in tools]
+    fits = [fit for fit in scored if fit[1] >= ENOUGH]
+    if len(fits) > MOST:
+        least = sorted((fit[1] for fit in fits), reverse=True)[MOST]
+        fits = [fit for fit in fits if fit[1] > least][:MOST] or fits[:MOST]
     chosen: list[Tool] = []
     for tool, score, evidence in fits:
         others = [fit for fit in fits if fit[0] is not tool]
@@ -167,6 +242,26 @@ def _best(text: str, tools: Iterable[Tool]) -> Tool:
 
 def _score(text: str, tool: Tool) -> tuple[float, frozenset[str]]:
     """How well a tool fits a text, and the words that say so."""
+    said, firsts = _said(text)
+    name = set(words.stems(tool.name))
+    verbs = name & _VERBS if name - _VERBS else set()
+    score = 0.0
+    evidence = said & (name | tool.about)
+    for word in evidence:
+        core = word in name and (word not in verbs or word in firsts)
+        score += ENOUGH if core else ENOUGH / 2
+    mention = rf"\b{re.escape(tool.name)}" + (
+        "" if "_" in tool.name else r"\("
+    )
+    if re.search(mention, text):
+        score += 10 * ENOUGH
+        evidence |= {tool.name}
+    return score, evidence
+
+
+@functools.lru_cache(maxsize=256)
+def _said(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The stems of a text, and those that open one of its parts."""
     said = set()
     for _, sign, word in _SIGN.findall(text):
         operation = _SIGNS[(sign or word).lower()]
@@ -178,28 +273,15 @@ def _score(text: str, tool: Tool) -> tuple[float, frozenset[str]]:
         for start, end in clauses(text)
         if (spoken := words.stems(text[start:end]))
     }
-    name = set(words.stems(tool.name))
-    verbs = name & _VERBS if name - _VERBS else set()
-    about = set(words.stems(tool.description[:300]))
-    about |= set(words.stems(_json(tool.parameters.get("properties", {}))))
-    score = 0.0
-    for word in said & (name | about):
-        core = word in name and (word not in verbs or word in firsts)
-        score += ENOUGH if core else ENOUGH / 2
-    evidence = said & (name | about)
-    mention = rf"\b{re.escape(tool.name)}" + (
-        "" if "_" in tool.name else r"\("
-    )
-    if re.search(mention, text):
-        score += 10 * ENOUGH
-        evidence.add(tool.name)
-    return score, frozenset(evidence)
+    return frozenset(said), frozenset(firsts)
 
 
 def _wishes(tools: list[Tool], prompt: str) -> Iterator[tuple[Tool, str]]:
     """Each call that the prompt asks for, with the text that fills it."""
     wishes: list[Wish] = []
     for start, end in clauses(prompt):
+        if len(wishes) > MOST:
+            break
         part = prompt[start:end]
         hits = fitting(part, tools)
         wishes += [Wish(tool, start, end) for tool in hits]
@@ -233,14 +315,14 @@ def _fills(tool: Tool, part: str, prompt: str) -> bool:
 
 
 def _arguments(
-    tool: Tool, text: str, prompt: str, table: dict[str, Any]
+    tool: Tool, text: str, prompt: str, table: dict[str, Any], **turn: Any
 ) -> str:
-    return _json(_filler(tool, text, prompt, table).fill()[0])
+    return _json(_filler(tool, text, prompt, table, **turn).value())
 
 
 def _filler(
-    tool: Tool, text: str, prompt: str, table: dict[str, Any]
+    tool: Tool, text: str, prompt: str, table: dict[str, Any], **turn: Any
 ) -> Filler:
     source = Source(text, words.stems(tool.name), listed=lists(prompt))
     schema = {"type": "object", **tool.parameters}
-    return Filler(schema, source, table, source.rest()[:200])
+    return Filler(schema, source, table, source.rest()[:200], **turn)

@@ -1,4 +1,4 @@
-"""Wrong answers to the check of lesson 08 and to lab 08."""
+"""Wrong answers to the check of lesson 17 and to lab 17."""
 
 import asyncio
 import json
@@ -25,11 +25,11 @@ def thread(name):
     return {"configurable": {"thread_id": name}}
 
 
-# --- 08.0
+# --- 17.0
 
 
 @wrong(
-    "08.0",
+    "17.0",
     "an `await asyncio.sleep` counts as silence: others can run then",
 )
 async def times_all_of_it(work):
@@ -38,7 +38,7 @@ async def times_all_of_it(work):
     return time.perf_counter() - began
 
 
-@wrong("08.0", "a block of 0.6 s from the start went unnoticed")
+@wrong("17.0", "a block of 0.6 s from the start went unnoticed")
 async def starts_no_tick_before_it(work):
     longest = 0.0
 
@@ -55,14 +55,14 @@ async def starts_no_tick_before_it(work):
     return longest
 
 
-@wrong("08.0", "it ran `work` 0 times, not once: is an `await` missing?")
+@wrong("17.0", "it ran `work` 0 times, not once: is an `await` missing?")
 async def does_not_await_it(work):
     async with Heartbeat() as heart:
         work().close()
     return heart.longest
 
 
-@wrong("08.0", "it ran `work` 2 times, not once: is an `await` missing?")
+@wrong("17.0", "it ran `work` 2 times, not once: is an `await` missing?")
 async def runs_it_twice(work):
     await work()
     async with Heartbeat() as heart:
@@ -70,14 +70,14 @@ async def runs_it_twice(work):
     return heart.longest
 
 
-@wrong("08.0", "three short blocks were added up: say the longest one")
+@wrong("17.0", "three short blocks were added up: say the longest one")
 async def adds_up_the_gaps(work):
     async with Heartbeat() as heart:
         await work()
     return sum(gap.length for gap in heart.gaps)
 
 
-@wrong("08.0", "it returned True, not a number of seconds")
+@wrong("17.0", "it returned True, not a number of seconds")
 async def says_whether(work):
     async with Heartbeat() as heart:
         await work()
@@ -85,7 +85,7 @@ async def says_whether(work):
 
 
 @wrong(
-    "08.0",
+    "17.0",
     "it returned None, not a number of seconds: is a `return` missing?",
 )
 async def prints_it(work):
@@ -94,21 +94,21 @@ async def prints_it(work):
     print(heart.longest > 1000)
 
 
-@wrong("08.0", "a block of 0.6 s gave far more: return seconds")
+@wrong("17.0", "a block of 0.6 s gave far more: return seconds")
 async def counts_the_missed_beats(work):
     async with Heartbeat() as heart:
         await work()
     return heart.missed
 
 
-@wrong("08.0", "it returned a Heartbeat, not a number of seconds")
+@wrong("17.0", "it returned a Heartbeat, not a number of seconds")
 async def returns_the_heart(work):
     async with Heartbeat() as heart:
         await work()
     return heart
 
 
-@right("08.0")
+@right("17.0")
 async def ticks_by_itself(work):
     longest, last = 0.0, time.perf_counter()
 
@@ -129,7 +129,7 @@ async def ticks_by_itself(work):
     return longest
 
 
-# --- 08.1
+# --- 17.1
 
 
 WAITS = (
@@ -164,12 +164,12 @@ def read_in_the_loop(read_menu):
     return menu
 
 
-@wrong("08.1", WAITS)
+@wrong("17.1", WAITS)
 def leaves_it(llm, read_menu, saver):
     return sequence(read_in_the_loop(read_menu), awaits(llm), saver)
 
 
-@wrong("08.1", WAITS)
+@wrong("17.1", WAITS)
 def calls_it_before_the_thread(llm, read_menu, saver):
     async def menu(state):
         card = read_menu()
@@ -178,7 +178,7 @@ def calls_it_before_the_thread(llm, read_menu, saver):
     return sequence(menu, awaits(llm), saver)
 
 
-@wrong("08.1", WAITS)
+@wrong("17.1", WAITS)
 def sleeps_before_it(llm, read_menu, saver):
     async def menu(state):
         await asyncio.sleep(0)
@@ -187,7 +187,10 @@ def sleeps_before_it(llm, read_menu, saver):
     return sequence(menu, awaits(llm), saver)
 
 
-@wrong("08.1", WAITS)
+@wrong(
+    "17.1",
+    "the menu is read when the graph is built, not for each order",
+)
 def reads_it_once(llm, read_menu, saver):
     card = read_menu()
 
@@ -197,7 +200,7 @@ def reads_it_once(llm, read_menu, saver):
     return sequence(menu, awaits(llm), saver)
 
 
-@wrong("08.1", WAITS)
+@wrong("17.1", WAITS)
 def invokes_the_model(llm, read_menu, saver):
     async def reply(state):
         return {"messages": llm.invoke(state["messages"])}
@@ -205,7 +208,7 @@ def invokes_the_model(llm, read_menu, saver):
     return sequence(read_in_a_thread(read_menu), reply, saver)
 
 
-@wrong("08.1", "the second table waits until the first is served")
+@wrong("17.1", "the second table waits until the first is served")
 def takes_a_lock_for_the_model(llm, read_menu, saver):
     turn = asyncio.Lock()
 
@@ -216,7 +219,31 @@ def takes_a_lock_for_the_model(llm, read_menu, saver):
     return sequence(read_in_a_thread(read_menu), reply, saver)
 
 
-@wrong("08.1", "the model never saw the menu")
+@wrong("17.1", "the second table waits until the first has read the menu")
+def takes_a_lock_for_the_menu(llm, read_menu, saver):
+    turn = asyncio.Lock()
+
+    async def menu(state):
+        async with turn:
+            card = await asyncio.to_thread(read_menu)
+        return {"messages": [("system", card)]}
+
+    return sequence(menu, awaits(llm), saver)
+
+
+@wrong("17.1", "the model got the menu of an earlier order")
+def keeps_the_first_menu(llm, read_menu, saver):
+    cards = []
+
+    async def menu(state):
+        if len(cards) < 2:
+            cards.append(await asyncio.to_thread(read_menu))
+        return {"messages": [("system", cards[0])]}
+
+    return sequence(menu, awaits(llm), saver)
+
+
+@wrong("17.1", "the model never saw the menu")
 def forgets_the_result(llm, read_menu, saver):
     async def menu(state):
         await asyncio.to_thread(read_menu)
@@ -225,7 +252,7 @@ def forgets_the_result(llm, read_menu, saver):
     return sequence(menu, awaits(llm), saver)
 
 
-@wrong("08.1", "`read_menu` was never called")
+@wrong("17.1", "`read_menu` was never called")
 def leaves_the_menu_out(llm, read_menu, saver):
     async def menu(state):
         return {"messages": [("system", "On the card today: soup, cake.")]}
@@ -233,26 +260,26 @@ def leaves_the_menu_out(llm, read_menu, saver):
     return sequence(menu, awaits(llm), saver)
 
 
-@wrong("08.1", "the graph remembers nothing: `compile` got no saver")
+@wrong("17.1", "the graph remembers nothing: `compile` got no saver")
 def forgets_the_saver(llm, read_menu, saver):
     return sequence(read_in_a_thread(read_menu), awaits(llm), None)
 
 
 @wrong(
-    "08.1",
+    "17.1",
     "it returned None, not a compiled graph: is a `return` missing?",
 )
 def forgets_to_return(llm, read_menu, saver):
     sequence(read_in_a_thread(read_menu), awaits(llm), saver)
 
 
-@wrong("08.1", "it returned a StateGraph, not a compiled graph")
+@wrong("17.1", "it returned a StateGraph, not a compiled graph")
 def does_not_compile(llm, read_menu, saver):
     graph = StateGraph(MessagesState)
     return graph.add_sequence([("menu", awaits(llm))])
 
 
-@right("08.1")
+@right("17.1")
 def makes_it_a_def(llm, read_menu, saver):
     def menu(state):
         return {"messages": [("system", read_menu())]}
@@ -260,7 +287,7 @@ def makes_it_a_def(llm, read_menu, saver):
     return sequence(menu, awaits(llm), saver)
 
 
-@right("08.1")
+@right("17.1")
 def uses_the_executor(llm, read_menu, saver):
     async def menu(state):
         loop = asyncio.get_running_loop()
@@ -270,12 +297,13 @@ def uses_the_executor(llm, read_menu, saver):
     return sequence(menu, awaits(llm), saver)
 
 
-# --- 08.2
+# --- 17.2
 
 
 LEFT = "a guest left after the first word, and the model wrote on"
 BURNT = "the answer broke off after 3 tokens, and the guest was not told"
 open_streams = []
+runs = []
 
 
 def tokens(graph, table, text):
@@ -317,7 +345,7 @@ async def with_an_end(stream):
         yield {"event": "error"}
 
 
-@wrong("08.2", f"0 of 2 mended: {LEFT}")
+@wrong("17.2", f"0 of 2 mended: {LEFT}")
 async def leaves_them(graph, table, text):
     stream = tokens(graph, table, text)
     open_streams.append(stream)
@@ -328,20 +356,20 @@ async def leaves_them(graph, table, text):
     yield {"event": "done"}
 
 
-@wrong("08.2", f"1 of 2 mended: {LEFT}")
+@wrong("17.2", f"1 of 2 mended: {LEFT}")
 async def only_forgets_the_stream(graph, table, text):
     async for event in with_an_end(words(graph, table, text)):
         yield event
 
 
-@wrong("08.2", f"1 of 2 mended: {LEFT}")
+@wrong("17.2", f"1 of 2 mended: {LEFT}")
 async def only_closes_the_stream(graph, table, text):
     async with aclosing(words(graph, table, text)) as stream:
         async for event in with_an_end(stream):
             yield event
 
 
-@wrong("08.2", f"1 of 2 mended: {LEFT}")
+@wrong("17.2", f"1 of 2 mended: {LEFT}")
 async def makes_a_task_and_waits_for_it(graph, table, text):
     async def run():
         async for event in with_an_end(words(graph, table, text)):
@@ -357,7 +385,41 @@ async def makes_a_task_and_waits_for_it(graph, table, text):
         await task
 
 
-@wrong("08.2", f"1 of 2 mended: {BURNT}")
+@wrong("17.2", f"1 of 2 mended: {LEFT}")
+async def cancels_only_when_cancelled(graph, table, text):
+    async def run():
+        async for event in with_an_end(words(graph, table, text)):
+            queue.put_nowait(event)
+
+    queue = asyncio.Queue()
+    task = asyncio.create_task(run())
+    try:
+        while (event := await queue.get())["event"] == "token":
+            yield event
+        yield event
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+
+
+@wrong("17.2", "one guest left, and another one's answer was cut off")
+async def cancels_whoever_came_last(graph, table, text):
+    async def run():
+        async for event in with_an_end(words(graph, table, text)):
+            queue.put_nowait(event)
+
+    queue = asyncio.Queue()
+    runs.append(asyncio.create_task(run()))
+    try:
+        while (event := await queue.get())["event"] == "token":
+            yield event
+        yield event
+    finally:
+        for task in runs:
+            task.cancel()
+
+
+@wrong("17.2", f"1 of 2 mended: {BURNT}")
 async def still_hides_the_error(graph, table, text):
     with suppress(openai.APIError):
         async for event in in_a_task(words(graph, table, text)):
@@ -365,7 +427,7 @@ async def still_hides_the_error(graph, table, text):
     yield {"event": "done"}
 
 
-@wrong("08.2", "`done` came after `error`")
+@wrong("17.2", "`done` came after `error`")
 async def is_done_after_the_error(graph, table, text):
     try:
         async for event in in_a_task(words(graph, table, text)):
@@ -376,8 +438,8 @@ async def is_done_after_the_error(graph, table, text):
 
 
 @wrong(
-    "08.2",
-    "the answer broke off, and `events` raised OpenAIConnectionError: yield "
+    "17.2",
+    "the answer broke off, and `events` raised APIConnectionError: yield "
     "an `error` event",
 )
 async def lets_the_error_out(graph, table, text):
@@ -387,7 +449,7 @@ async def lets_the_error_out(graph, table, text):
 
 
 @wrong(
-    "08.2",
+    "17.2",
     "the answer broke off, and no further event came: the guest waits for "
     "ever",
 )
@@ -407,7 +469,7 @@ async def loses_the_error_in_the_task(graph, table, text):
         task.cancel()
 
 
-@wrong("08.2", "it yielded no event")
+@wrong("17.2", "it yielded no event")
 async def waits_for_a_node_named_agent(graph, table, text):
     async for message, about in tokens(graph, table, text):
         if about["langgraph_node"] == "agent":
@@ -415,8 +477,9 @@ async def waits_for_a_node_named_agent(graph, table, text):
 
 
 @wrong(
-    "08.2",
-    "the last event of a good answer is {'event': 'token', 'text': '.'}",
+    "17.2",
+    "the last event of a good answer is {'event': 'token', 'text': "
+    "'\\u2028é'}",
 )
 async def never_says_done(graph, table, text):
     try:
@@ -426,20 +489,20 @@ async def never_says_done(graph, table, text):
         yield {"event": "error"}
 
 
-@wrong("08.2", "the first event came when the model had finished")
+@wrong("17.2", "the first event came when the model had finished")
 async def collects_first(graph, table, text):
     events = [e async for e in with_an_end(words(graph, table, text))]
     for event in events:
         yield event
 
 
-@wrong("08.2", "it yielded 'One', not a dict with `event`")
+@wrong("17.2", "it yielded 'Soup', not a dict with `event`")
 async def yields_words(graph, table, text):
     async for event in words(graph, table, text):
         yield event["text"]
 
 
-@wrong("08.2", "the order is not on the table's thread: use `table`")
+@wrong("17.2", "the order is not on the table's thread: use `table`")
 async def makes_a_thread_for_each_order(graph, table, text):
     stream = in_a_task(words(graph, str(uuid4()), text))
     async for event in with_an_end(stream):
@@ -447,20 +510,20 @@ async def makes_a_thread_for_each_order(graph, table, text):
 
 
 @wrong(
-    "08.2", "it returned a coroutine, not an async generator: yield each event"
+    "17.2", "it returned a coroutine, not an async generator: yield each event"
 )
 async def returns_them(graph, table, text):
     return [event async for event in words(graph, table, text)]
 
 
-@right("08.2")
+@right("17.2")
 async def wraps_twice(graph, table, text):
     stream = in_a_task(words(graph, table, text))
     async for event in with_an_end(stream):
         yield event
 
 
-# --- 08.3
+# --- 17.3
 
 
 ALL_AT_ONCE = (
@@ -474,19 +537,19 @@ async def answer_to(graph, order, **options):
     return state["messages"][-1].text
 
 
-@wrong("08.3", ALL_AT_ONCE)
+@wrong("17.3", ALL_AT_ONCE)
 async def leaves_the_banquet(graph, orders):
     return await asyncio.gather(*(answer_to(graph, o) for o in orders))
 
 
-@wrong("08.3", ALL_AT_ONCE)
+@wrong("17.3", ALL_AT_ONCE)
 async def limits_each_run(graph, orders):
     return await asyncio.gather(
         *(answer_to(graph, o, max_concurrency=5) for o in orders)
     )
 
 
-@wrong("08.3", ALL_AT_ONCE)
+@wrong("17.3", ALL_AT_ONCE)
 async def makes_a_semaphore_for_each(graph, orders):
     async def answer(order):
         async with asyncio.Semaphore(5):
@@ -495,7 +558,7 @@ async def makes_a_semaphore_for_each(graph, orders):
     return await asyncio.gather(*map(answer, orders))
 
 
-@wrong("08.3", ALL_AT_ONCE)
+@wrong("17.3", ALL_AT_ONCE)
 async def starts_them_all_first(graph, orders):
     stoves = asyncio.Semaphore(5)
 
@@ -507,12 +570,12 @@ async def starts_them_all_first(graph, orders):
     return await asyncio.gather(*map(wait_for, tasks))
 
 
-@wrong("08.3", "at most 1 was in the kitchen: 5 may")
+@wrong("17.3", "at most 1 was in the kitchen: 5 may")
 async def cooks_one_by_one(graph, orders):
     return [await answer_to(graph, order) for order in orders]
 
 
-@wrong("08.3", "at most 1 was in the kitchen: 5 may")
+@wrong("17.3", "at most 1 was in the kitchen: 5 may")
 async def takes_a_lock(graph, orders):
     stove = asyncio.Lock()
 
@@ -523,13 +586,25 @@ async def takes_a_lock(graph, orders):
     return await asyncio.gather(*map(answer, orders))
 
 
-@wrong("08.3", "the answers are in another order than the orders")
+@wrong("17.3", "the answers are in another order than the orders")
 async def reverses_them(graph, orders):
     answers = await banquet_of_five(graph, orders)
     return answers[::-1]
 
 
-@wrong("08.3", "the answers are not what the model said to each order")
+@wrong("17.3", "the orders share a thread: each keeps one of its own")
+async def takes_one_thread_for_all(graph, orders):
+    stoves, config = asyncio.Semaphore(5), thread(str(uuid4()))
+
+    async def answer(order):
+        async with stoves:
+            state = await graph.ainvoke(ask(order), config)
+        return state["messages"][-1].text
+
+    return await asyncio.gather(*map(answer, orders))
+
+
+@wrong("17.3", "of 9 orders 5 were sent")
 async def cooks_the_first_five(graph, orders):
     return await banquet_of_five(graph, orders[:5])
 
@@ -544,14 +619,14 @@ async def banquet_of_five(graph, orders):
     return await asyncio.gather(*map(answer, orders))
 
 
-@right("08.3")
+@right("17.3")
 async def batches_it(graph, orders):
     configs = [thread(str(uuid4())) | {"max_concurrency": 5} for _ in orders]
     states = await graph.abatch([ask(order) for order in orders], configs)
     return [state["messages"][-1].text for state in states]
 
 
-@right("08.3")
+@wrong("17.3", "a place is free, and no order takes it: groups of five")
 async def cooks_in_groups(graph, orders):
     answers = []
     for start in range(0, len(orders), 5):
@@ -560,7 +635,7 @@ async def cooks_in_groups(graph, orders):
     return answers
 
 
-# --- 08.4
+# --- 17.4
 
 
 def build(llm, read_menu, saver):
@@ -616,7 +691,7 @@ def each_time(llm, read_menu):
 
 
 @wrong(
-    "08.4",
+    "17.4",
     "0 of 6 mended: while one table reads the menu, nobody else gets a word",
 )
 def leaves_the_app(llm, read_menu):
@@ -629,7 +704,7 @@ def leaves_the_app(llm, read_menu):
 
 
 @wrong(
-    "08.4",
+    "17.4",
     "5 of 6 mended: while one table reads the menu, nobody else gets a word",
 )
 def reads_the_menu_in_the_loop(llm, read_menu):
@@ -637,23 +712,23 @@ def reads_the_menu_in_the_loop(llm, read_menu):
     return app_of(lambda: graph)
 
 
-@wrong("08.4", f"5 of 6 mended: {LEFT}")
+@wrong("17.4", f"5 of 6 mended: {LEFT}")
 def closes_the_stream_only(llm, read_menu):
     return app_of(once(llm, read_menu), events=only_closes_the_stream)
 
 
-@wrong("08.4", f"5 of 6 mended: {BURNT}")
+@wrong("17.4", f"5 of 6 mended: {BURNT}")
 def hides_the_error(llm, read_menu):
     return app_of(once(llm, read_menu), events=still_hides_the_error)
 
 
-@wrong("08.4", f"5 of 6 mended: {BURNT}")
+@wrong("17.4", f"5 of 6 mended: {BURNT}")
 def breaks_off(llm, read_menu):
     return app_of(once(llm, read_menu), events=lets_the_error_out)
 
 
 @wrong(
-    "08.4",
+    "17.4",
     "5 of 6 mended: a banquet sends all its orders to the kitchen at once",
 )
 def limits_no_banquet(llm, read_menu):
@@ -661,7 +736,7 @@ def limits_no_banquet(llm, read_menu):
 
 
 @wrong(
-    "08.4",
+    "17.4",
     "5 of 6 mended: one table sent two orders at once, and part is forgotten",
 )
 def takes_no_turns(llm, read_menu):
@@ -669,7 +744,7 @@ def takes_no_turns(llm, read_menu):
 
 
 @wrong(
-    "08.4",
+    "17.4",
     "5 of 6 mended: the table ordered twice, and the waiter knows only one "
     "order",
 )
@@ -678,34 +753,56 @@ def makes_a_graph_for_each_request(llm, read_menu):
 
 
 @wrong(
-    "08.4",
+    "17.4",
     "4 of 6 mended: one table sent two orders at once, and part is forgotten",
 )
 def leaves_what_is_in_the_app(llm, read_menu):
     return app_of(each_time(llm, read_menu), turns=no_turns)
 
 
-@wrong("08.4", "tables wait for each other: one lock holds them all")
+@wrong("17.4", "tables wait for each other: one lock holds them all")
 def makes_one_lock(llm, read_menu):
     lock = asyncio.Lock()
     return app_of(once(llm, read_menu), turns=lambda: lock)
 
 
+@wrong("17.4", "a guest left, and the table is never served again: its lock")
+def keeps_the_turn_of_who_left(llm, read_menu):
+    locks = []
+
+    def turn():
+        locks.append(asyncio.Lock())
+        return Again(locks[-1])
+
+    class Again:
+        def __init__(self, lock):
+            self.lock = lock
+
+        async def __aenter__(self):
+            await self.lock.acquire()
+
+        async def __aexit__(self, kind, *_):
+            if kind is None:
+                self.lock.release()
+
+    return app_of(once(llm, read_menu), turns=turn)
+
+
 @wrong(
-    "08.4",
+    "17.4",
     "it returned a coroutine, not an app: `make_app` is a plain `def`",
 )
 async def makes_it_async(llm, read_menu):
     return app_of(once(llm, read_menu))
 
 
-@wrong("08.4", "the app answered 404")
+@wrong("17.4", "the app answered 404")
 def forgets_the_routes(llm, read_menu):
     return FastAPI()
 
 
 @wrong(
-    "08.4",
+    "17.4",
     'a line of the answer is \'data: {"event": "token", '
     '"text": "One"}\', no event',
 )
@@ -726,7 +823,7 @@ def sends_server_sent_events(llm, read_menu):
     return app
 
 
-@right("08.4")
+@right("17.4")
 def refuses_a_second_order(llm, read_menu):
     app, busy = FastAPI(), set()
     graph = build(llm, read_menu, InMemorySaver())

@@ -2,7 +2,7 @@
 # # Break it on purpose: a museum of async faults
 #
 # previous: [14 · Async memory](14_async_memory.ipynb) ·
-# lab: [08](../exercises/08_break_it_on_purpose.ipynb)
+# lab: [17](../exercises/17_break_it_on_purpose.ipynb)
 #
 # A museum is for looking things up, not for reading through. With it you can
 #
@@ -1070,7 +1070,7 @@ async def longest_silence(work) -> float:
 
 
 # %%
-await check("08.0", longest_silence)
+await check("17.0", longest_silence)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -1096,4 +1096,4 @@ await check("08.0", longest_silence)
 # - A hang has a line. A heartbeat, debug mode, blockbuster or the doctor
 #   names it.
 #
-# **Next:** [Lab 08](../exercises/08_break_it_on_purpose.ipynb)
+# **Next:** [Lab 17](../exercises/17_break_it_on_purpose.ipynb)

@@ -1,0 +1,28 @@
+"""Sphinx's settings for the website; tools/site.py runs it."""
+
+import os
+
+project = "Async streaming with LangGraph, measured"
+author = copyright = "the course authors"
+extensions = ["myst_nb"]
+nb_execution_mode = "off"
+myst_enable_extensions = ["html_image"]
+myst_heading_anchors = 3
+suppress_warnings = [
+    "misc.highlighting_failure",
+    "myst.header",
+    "myst.xref_missing",
+]
+html_theme = "sphinx_book_theme"
+html_title = "Async streaming, measured"
+html_theme_options = {"show_navbar_depth": 1}
+repository = os.environ.get("COURSE_REPOSITORY", "")
+if repository:
+    html_theme_options |= {
+        "repository_url": repository,
+        "use_repository_button": True,
+        "launch_buttons": {
+            "binderhub_url": "https://mybinder.org",
+            "colab_url": "https://colab.research.google.com",
+        },
+    }

@@ -1,0 +1,388 @@
+"""Judge the check of lesson 02 and the three tasks of lab 02."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from typing import Any
+
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from workshop.checks.kit import (
+    AWKWARD_TOKENS,
+    PAUSE,
+    TURN,
+    Answer,
+    ScriptedModel,
+    Watch,
+    Wrong,
+    chat_graph,
+    count,
+    expect,
+    file_of,
+    in_script,
+    must_be_awaited,
+    name_of,
+    result,
+    settled,
+    start,
+    stop,
+    stream_of,
+    texts_of,
+    until,
+)
+
+# --- 02.0
+
+
+async def threads_overlap(answer: Answer) -> str:
+    """02.0: call what blocks for each table, together, off the loop."""
+    for tables in ([3, 1, 2], [7, 5, 7, 6]):
+        await _tables(answer, tables)
+    return "3 calls at once, and the loop stayed free"
+
+
+async def _tables(answer: Answer, tables: list[int]) -> None:
+    watch = Watch(file_of(answer))
+    called: list[int] = []
+    gate = threading.Event()
+
+    def slow(table: int) -> str:
+        called.append(table)
+        watch.note_blocking_call()
+        if watch.blocking[-1] is None:
+            gate.wait(30)
+            time.sleep(TURN * called.count(table) * (10 - table))
+        return f"soup for {table}"
+
+    asking = start(result(answer, slow=slow, tables=tables))
+    await settled(lambda: len(called), lambda: len(called) == len(tables))
+    at_once = len(called)
+    gate.set()
+    value = await asking
+    watch.must_not_block(": nothing else runs meanwhile")
+    texts = texts_of(value)
+    if not called:
+        raise Wrong("`slow` was never called")
+    if at_once < len(tables):
+        raise Wrong(
+            f"at most {at_once} of {len(tables)} calls ran at once: start "
+            "all, then wait"
+        )
+    if texts != [f"soup for {table}" for table in tables]:
+        raise Wrong("the texts are not those of the tables, in their order")
+
+
+# --- 02.1
+
+
+async def loop_stays_free(answer: Answer) -> str:
+    """02.1: the same pieces, each when it comes, and nothing blocks."""
+    await _one_order(answer, "Soup.", "Is it good?")
+    await _one_order(answer, "Bread, and soup.", "What is new?")
+    return (
+        "the loop stayed free, and the first piece came before the model "
+        "had finished"
+    )
+
+
+async def _one_order(answer: Answer, menu: str, question: str) -> None:
+    tokens = [*AWKWARD_TOKENS, menu]
+    model = ScriptedModel.watching(
+        answer, lambda _: [*tokens[:2], PAUSE, *tokens[2:]]
+    )
+    menus: list[str] = []
+    pieces: list[Any] = []
+
+    def read_menu() -> str:
+        model.watch.note_blocking_call()
+        menus.append(menu)
+        return menu
+
+    async def read() -> None:
+        async for piece in stream:
+            pieces.append(piece)
+
+    stream = stream_of(
+        answer, graph=chat_graph(model), question=question, read_menu=read_menu
+    )
+    reading = start(read())
+    await model.waits_for(1, reading)
+    await settled(lambda: len(pieces), lambda: any(pieces) or reading.done())
+    streamed = any(pieces) and not reading.done()
+    await model.finish([], reading)
+    await reading
+
+    # "nothing in it blocks the event loop"
+    model.watch.must_not_block(": no beat meanwhile")
+    model.must_be_used("graph")
+    # "with what `read_menu` returns for this order"
+    got = model.calls[-1].got[-1]
+    if not menus and "coroutine object" in got:
+        raise Wrong("`read_menu` never ran: is an `await` missing?")
+    if not menus:
+        raise Wrong("`read_menu` was not called for this order")
+    if menu not in got:
+        raise Wrong("the model did not get what `read_menu` returned")
+    if question not in got:
+        raise Wrong("the model did not get the question")
+    # "yields the same pieces, each when it comes"
+    for piece in pieces:
+        if not isinstance(piece, str):
+            raise Wrong(f"it yielded {name_of(piece)}, not a text")
+    if "".join(pieces) != "".join(tokens):
+        raise Wrong("the pieces together are not the reply")
+    if not streamed:
+        raise Wrong(
+            "nothing was streamed: the model had finished before the first "
+            "piece came"
+        )
+    if [piece for piece in pieces if piece] != tokens:
+        raise Wrong("the text is right, but not in the pieces of the model")
+
+
+# --- 02.2
+
+NESTED = (
+    "nest_asyncio has changed asyncio in this kernel: restart it and leave "
+    "nest_asyncio out"
+)
+BATCHES = [
+    [["Soup?", "Bread?", "Cake?"], ["Tea?", "Milk?", "Tea?"]],
+    [["A table?"], ["The bill?", "Fish?"], ["Who waits?", "Why?"]],
+]
+
+
+async def one_loop(answer: Answer) -> str:
+    """02.2: answer batches from a script, one after the other."""
+    for batches in BATCHES:
+        if hasattr(asyncio, "_nest_patched"):
+            raise Wrong(NESTED)
+        await _script(answer, batches)
+    return "one event loop for 2 batches: 6 requests, 3 in flight at once"
+
+
+async def _script(answer: Answer, batches: list[list[str]]) -> None:
+    model = ScriptedModel.watching(answer, lambda q: [PAUSE, "About ", q])
+    graph = _one_loop_graph(model)
+    answering = start(in_script(answer, graph=graph, batches=batches))
+    at_once: list[int] = []
+    for batch in batches:
+        await model.waits_for(len(batch), answering)
+        await settled(lambda: len(model.calls), answering.done, still=10)
+        at_once.append(model.in_flight)
+        for call in reversed(model.running):
+            await call.finish()
+            await settled(answering.done, still=5)
+    await model.finish([], answering)
+    try:
+        value = await answering
+    except (RuntimeError, TypeError) as error:
+        raise _script_mistake(error) from error
+
+    if inspect.iscoroutine(value):
+        value.close()
+        raise Wrong("a script cannot await: `main` is a plain `def`")
+    # "a list with the list of texts of each batch"
+    lists = expect(value, list, "a list of lists")
+    must_be_awaited(lists)
+    if None in lists:
+        raise Wrong("a batch came back as None: is a `return` missing?")
+    model.must_be_used("graph")
+    if len(lists) != len(batches) or not isinstance(lists[0], list):
+        raise Wrong(f"it returned no list of {len(batches)} lists")
+    texts = [texts_of(entry) for entry in lists]
+    # "each batch with `answer_all`, one batch after the other"
+    if max(at_once) == 1 < len(batches[0]):
+        raise Wrong(
+            "the calls ran one after another: at most 1 request was in flight"
+        )
+    for batch, flying in zip(batches, at_once, strict=True):
+        if flying > len(batch):
+            raise Wrong(
+                f"{flying} requests were in flight: the second batch did not "
+                "wait for the first"
+            )
+        if flying < len(batch):
+            raise Wrong(
+                f"a batch of {len(batch)} had at most "
+                f"{count(flying, 'request')} in flight"
+            )
+    if len(model.calls) != sum(map(len, batches)):
+        raise Wrong(
+            f"{sum(map(len, batches))} questions took "
+            f"{count(len(model.calls), 'request')}"
+        )
+    if texts != [[f"About {q}" for q in batch] for batch in batches]:
+        raise Wrong("the texts are not in the order of the questions")
+
+
+def _one_loop_graph(model: ScriptedModel) -> CompiledStateGraph:
+    """Its model has connections, as ChatOpenAI has, of the first loop."""
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def reply(state: MessagesState) -> dict[str, Any]:
+        loops.append(asyncio.get_running_loop())
+        if loops[-1] is not loops[0]:
+            raise RuntimeError("Event loop is closed")
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node(reply)
+    builder.add_edge(START, "reply")
+    return builder.compile()
+
+
+def _script_mistake(error: Exception) -> Exception:
+    said = str(error)
+    if "Event loop is closed" in said or "different event loop" in said:
+        return Wrong(
+            "Event loop is closed: a second loop got the connections of the "
+            "first; one asyncio.run must hold everything"
+        )
+    if said.startswith("No synchronous function"):
+        return Wrong("the node is async: only `ainvoke` in a loop can run it")
+    return error
+
+
+# --- 02.3
+
+
+class Evening:
+    """A band and a dinner, which goes on when the judge lets it.
+
+    The band is cancelled once, and needs some turns to pack up.
+    """
+
+    def __init__(self, dinner: Any) -> None:
+        self.dinner = dinner
+        self.bands = 0
+        self.dinners = 0
+        self.playing = False
+        self.heard = False  # during the dinner
+        self.may_end = False
+
+    async def play(self) -> None:
+        self.bands += 1
+        self.band = asyncio.current_task()  # held, if nobody else does
+        self.playing = True
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(5 * TURN)
+            raise
+        finally:
+            self.playing = False
+
+    async def dine(self) -> Any:
+        self.dinners += 1
+        while not self.may_end:
+            self.heard = self.heard or self.playing
+            await asyncio.sleep(TURN)
+        if isinstance(self.dinner, Exception):
+            raise self.dinner
+        return self.dinner
+
+    def begin(self, answer: Answer) -> asyncio.Task[Any]:
+        return start(result(answer, play=self.play, dine=self.dine))
+
+    async def under_way(self, evening: asyncio.Task[Any]) -> None:
+        """Wait until both go on; raise Wrong if they never do."""
+        await settled(
+            lambda: (self.bands, self.dinners),
+            lambda: (self.heard and self.dinners) or evening.done(),
+        )
+        if evening.done():
+            await evening  # raises what it raised
+            if not self.dinners:
+                raise Wrong("`dine` was never awaited")
+            raise Wrong("it returned before `dine` had ended")
+        if not self.dinners:
+            raise Wrong("`dine` never began: it waits for the end of `play`")
+        if not self.heard:
+            raise Wrong("the band did not play while `dine` went on")
+
+    async def end(self, evening: asyncio.Task[Any]) -> None:
+        """Let the dinner end, and wait for the answer."""
+        self.may_end = True
+        if not await until(evening.done):
+            evening.cancel()
+            raise Wrong(
+                "it did not return after `dine` had ended: `play` goes on "
+                "until it is cancelled"
+            )
+
+    async def must_be_quiet(self, when: str) -> None:
+        if not self.playing:
+            return
+        if await until(lambda: not self.playing, turns=60):
+            raise Wrong(
+                f"{when}, it did not wait until the band had packed up: "
+                "`cancel()` only asks"
+            )
+        raise Wrong(f"{when}, the band still played")
+
+
+async def band_packs_up(answer: Answer) -> str:
+    """02.3: play while dine runs; play has ended before the return."""
+    await _two_dinners(answer)
+    await _dinner_fails(answer)
+    await _guest_leaves(answer)
+    return "the band packed up 5 times: after a return, an error, a cancel"
+
+
+async def _two_dinners(answer: Answer) -> None:
+    """Two at once, so that each has to end its own band."""
+    first, second = Evening("soup"), Evening(None)
+    evenings = [first.begin(answer), second.begin(answer)]
+    await first.under_way(evenings[0])
+    await second.under_way(evenings[1])
+    await first.end(evenings[0])
+    await first.must_be_quiet("after a return")
+    if not second.playing or evenings[1].done():
+        raise Wrong("with two at once, the end of one ended both")
+    await second.end(evenings[1])
+    await second.must_be_quiet("after a return")
+    for evening, task in zip((first, second), evenings, strict=True):
+        value = await task
+        if value != evening.dinner:
+            raise Wrong(f"it returned {value!r}, not what `dine` returned")
+        if (evening.bands, evening.dinners) != (1, 1):
+            raise Wrong("`play` and `dine` are called once each")
+
+
+async def _dinner_fails(answer: Answer) -> None:
+    for error in (KeyError("salt"), TimeoutError()):
+        evening = Evening(error)
+        task = evening.begin(answer)
+        await evening.under_way(task)
+        await evening.end(task)
+        await evening.must_be_quiet("after an error in `dine`")
+        raised = task.exception() if not task.cancelled() else None
+        while isinstance(raised, BaseExceptionGroup):
+            raised = raised.exceptions[0]
+        if raised is not error:
+            raise Wrong("the error of `dine` did not pass on")
+
+
+async def _guest_leaves(answer: Answer) -> None:
+    evening = Evening("soup")
+    task = evening.begin(answer)
+    await evening.under_way(task)
+    if not await stop(task):
+        evening.may_end = True
+        raise Wrong("it was cancelled and went on")
+    await evening.must_be_quiet("after a cancel")
+    if not task.cancelled():
+        raise Wrong("it was cancelled, and the CancelledError did not pass on")
+
+
+JUDGES = {
+    "02.0": threads_overlap,
+    "02.1": loop_stays_free,
+    "02.2": one_loop,
+    "02.3": band_packs_up,
+}

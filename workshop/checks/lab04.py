@@ -1,0 +1,325 @@
+"""Judge the check of lesson 04 and the three tasks of lab 04."""
+
+from __future__ import annotations
+
+import operator
+from typing import Annotated, Any, TypedDict
+
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage
+from langchain_openai import ChatOpenAI
+from langgraph.config import get_stream_writer
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from workshop.checks.kit import (
+    AWKWARD_PARTS,
+    AWKWARD_TOKENS,
+    Answer,
+    Kitchen,
+    ScriptedModel,
+    Wrong,
+    expect,
+    kitchen,
+    name_of,
+    result,
+    settled,
+)
+
+ORDER = {"messages": [("user", "Table 3 orders the cake")]}
+
+
+class Dishes(TypedDict):
+    """The state of the graphs that need no model."""
+
+    dishes: Annotated[list[str], operator.add]
+
+
+def _chain(state: type, **nodes: Any) -> CompiledStateGraph:
+    builder = StateGraph(state)
+    builder.add_sequence(list(nodes.items()))
+    builder.add_edge(START, next(iter(nodes)))
+    return builder.compile()
+
+
+async def _nothing(state: Dishes) -> None:
+    pass
+
+
+# --- 04.0
+
+
+async def all_reports(answer: Answer) -> str:
+    """04.0: all that is written to custom, also inside, in order."""
+    runs: list[str] = []
+
+    def writer(*parts: Any) -> Any:
+        def write_all(state: Dishes) -> None:
+            runs.append("ran")
+            write = get_stream_writer()
+            for part in parts:
+                write(part)
+
+        return write_all
+
+    inner = _chain(Dishes, cook=writer(*AWKWARD_PARTS), taste=writer("good"))
+    floor = _chain(Dishes, kitchen=inner, pay=writer({"euros": 9}))
+    deep = _chain(Dishes, greet=writer("Welcome!"), floor=floor, bye=_nothing)
+    flat = _chain(Dishes, greet=writer("Hello!", "Hello!"))
+    inside = [*AWKWARD_PARTS, "good", {"euros": 9}]
+    for graph, expected in (
+        (deep, ["Welcome!", *inside]),
+        (flat, ["Hello!", "Hello!"]),
+    ):
+        runs.clear()
+        value = await result(answer, graph=graph, order={"dishes": []})
+        reports = expect(value, list, "a list of what was written")
+        if not runs:
+            raise Wrong("the graph never ran")
+        if reports == expected:
+            continue
+        if reports == ["Welcome!"]:
+            raise Wrong(
+                "only the outermost graph's reports are there: what is "
+                "inside needs `subgraphs=True`"
+            )
+        if reports and all(_is_part(entry) for entry in reports):
+            raise Wrong(
+                f"the list holds {name_of(reports[0])} of a stream, not "
+                "what was written: take its data"
+            )
+        if reports == [part for part in expected if part]:
+            raise Wrong("what is empty or None was written, too, and is gone")
+        raise Wrong(f"it says {reports}, but {expected} was written")
+    return f"all {len(inside) + 1} reports, from 3 graphs in each other"
+
+
+def _is_part(entry: Any) -> bool:
+    """Whether it is a part of v2, or a tuple of v1."""
+    if isinstance(entry, tuple):
+        return True
+    return isinstance(entry, dict) and {"type", "ns", "data"} <= set(entry)
+
+
+# --- 04.1
+
+
+class Bar:
+    """Stands in for a progress bar and keeps what it showed."""
+
+    def __init__(self) -> None:
+        self.shown: list[Any] = []
+
+    @property
+    def value(self) -> Any:
+        return self.shown[-1] if self.shown else None
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self.shown.append(value)
+
+
+async def bar_follows(answer: Answer) -> str:
+    """04.1: move a bar while a node works; return the last text."""
+    for dish, percents in (("cake", [0, 25, 25, 100]), ("soup", [7, 0])):
+        await _follows(answer, dish, percents)
+    return "the bar showed [0, 25, 25, 100] while the cake baked, in one run"
+
+
+async def _follows(answer: Answer, dish: str, percents: list[int]) -> None:
+    bar, runs = Bar(), []
+    in_time = True
+
+    def greet(state: MessagesState) -> None:
+        write = get_stream_writer()
+        write("Welcome!")
+
+    async def bake(state: MessagesState) -> None:
+        nonlocal in_time
+        runs.append(dish)
+        write = get_stream_writer()
+        write({"dish": dish})
+        for number, percent in enumerate(percents, 1):
+            write({"dish": dish, "percent": percent})
+            if in_time:
+
+                def seen(number: int = number) -> bool:
+                    return len(bar.shown) >= number
+
+                await settled(lambda: len(bar.shown), seen)
+                in_time = seen()
+        write("percent")
+
+    model = ScriptedModel.watching(answer, lambda _: AWKWARD_TOKENS)
+
+    async def reply(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    graph = _chain(MessagesState, greet=greet, bake=bake, reply=reply)
+    value = await result(answer, graph=graph, order=ORDER, bar=bar)
+    model.must_be_used("graph")
+    if len(runs) > 1:
+        raise Wrong(
+            f"the graph ran {len(runs)} times: one run can stream two modes"
+        )
+    if not bar.shown:
+        raise Wrong("`bar.value` was never set")
+    if "Welcome!" in bar.shown:
+        raise Wrong(
+            "the bar got 'Welcome!': other nodes write to `custom` as well"
+        )
+    if bar.shown == percents and not in_time:
+        raise Wrong(
+            "the bar stood still while the cake baked: `bar.value` was set "
+            "only afterwards"
+        )
+    if bar.shown == [percent for percent in percents if percent]:
+        raise Wrong("the bar never showed 0, which is a percent, too")
+    if bar.shown != percents:
+        raise Wrong(f"the bar showed {bar.shown}, the oven said {percents}")
+    if expect(value, str, "the text of the reply") != "".join(AWKWARD_TOKENS):
+        raise Wrong("it did not return the text of the last message")
+
+
+# --- 04.2
+
+TWICE = "each node is named twice: `tasks` tells of its start and of its end"
+
+
+async def paths_of_any_graph(answer: Answer) -> str:
+    """04.2: name the nodes with their path, whatever the graph's depth."""
+    inner = _chain(Dishes, cook=_nothing, taste=_nothing)
+
+    async def twice(state: Dishes) -> None:
+        await inner.ainvoke(state)
+        await inner.ainvoke(state)
+
+    inside = ["kitchen/cook", "kitchen/taste", "kitchen"]
+    again = [path.replace("kitchen", "kitchen/1") for path in inside[:2]]
+    nested = _chain(Dishes, greet=_nothing, kitchen=inner)
+    graphs = [
+        (nested, ["greet", *inside]),
+        (_chain(Dishes, greet=_nothing, cook=_nothing), ["greet", "cook"]),
+        (
+            _chain(Dishes, floor=_chain(Dishes, kitchen=inner, pay=_nothing)),
+            [*(f"floor/{path}" for path in inside), "floor/pay", "floor"],
+        ),
+        (_chain(Dishes, kitchen=twice), [*inside[:2], *again, "kitchen"]),
+    ]
+    for graph, expected in graphs:
+        value = await result(answer, graph=graph, order={"dishes": []})
+        _compare(_paths(value), expected)
+    return "right paths in 4 graphs: flat, nested, deep, and called twice"
+
+
+def _paths(value: Any) -> list[str]:
+    paths = expect(value, list, "a list of paths")
+    for path in paths:
+        if not isinstance(path, str):
+            raise Wrong(f"the list holds {name_of(path)}, not paths")
+    if not paths:
+        raise Wrong("the list is empty")
+    return paths
+
+
+def _compare(paths: list[str], expected: list[str]) -> None:
+    if paths == expected:
+        return
+    if any(":" in path for path in paths):
+        raise Wrong(
+            "a path holds a generated id: keep what stands before the `:`"
+        )
+    if len(paths) == 2 * len(expected):
+        raise Wrong(TWICE)
+    if "kitchen" in paths and "kitchen/cook" in expected:
+        if not any("cook" in path for path in paths):
+            raise Wrong("the nodes inside `kitchen` are missing")
+        if "cook" in paths:
+            raise Wrong("`cook` ran inside `kitchen`: its path is missing")
+    for path, right in zip([*paths, "the end"], expected, strict=False):
+        if path != right:
+            raise Wrong(f"where `{right}` belongs it says `{path}`")
+    raise Wrong(f"it says {len(paths)} nodes, but {len(expected)} ran")
+
+
+# --- 04.3
+
+
+async def cost_of_a_run(answer: Answer) -> str:
+    """04.3: sum the output tokens of all calls of a run, also deep ones."""
+    async with kitchen(answer, ttft=0.01, per_token=0.001) as place:
+        calls, total = await _counted(answer, place, guests=2)
+        await _counted(answer, place, guests=1)
+    return f"{total} tokens, those of {calls} calls, wherever they were made"
+
+
+async def _counted(
+    answer: Answer, place: Kitchen, guests: int
+) -> tuple[int, int]:
+    """An agent whose tool asks a model; a silent helper; a plain node."""
+    used: list[int] = []
+
+    async def ask(llm: ChatOpenAI, text: str) -> AIMessage:
+        message = await llm.ainvoke(text)
+        used.append(message.usage_metadata["output_tokens"])
+        return message
+
+    async def price(dish: str) -> str:
+        """Look up the price of a dish."""
+        return (await ask(place.llm, f"A joke about {dish}")).text
+
+    agent = create_agent(place.llm, tools=[price])
+    quiet = place.llm.model_copy(update={"tags": ["nostream"]})
+
+    async def guard(state: MessagesState) -> None:
+        for _ in range(guests):
+            await ask(quiet, "ping")
+
+    async def serve(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [await ask(place.llm, "What is LangGraph?")]}
+
+    graph = _chain(MessagesState, guard=guard, kitchen=agent, serve=serve)
+    soup = {"messages": [("user", "What is the price of the soup?")]}
+    # what the agent itself uses is what it uses alone
+    with place.model.meter() as meter:
+        state = await agent.ainvoke(soup)
+    own = sum(
+        message.usage_metadata["output_tokens"]
+        for message in state["messages"]
+        if isinstance(message, AIMessage)
+    )
+    if not used:
+        raise Wrong("the practice model is not as this check expects it")
+    used.clear()
+    with place.model.meter() as meter:
+        value = await result(answer, graph=graph, order=soup)
+    place.must_be_used(meter, "graph")
+    calls = len(used) + 2
+    if meter.requests > calls:
+        raise Wrong(f"the graph ran more than once: {meter.requests} requests")
+    total = own + sum(used)
+    if value is not None and not isinstance(value, int | float):
+        raise Wrong(f"it returned a {name_of(value)}, not a number")
+    if expect(value, int, "a number") == total:
+        return calls, total
+    if value == 0:
+        raise Wrong("it counted nothing: which event has the whole message?")
+    if value == 2 * total:
+        raise Wrong("every call counts twice")
+    if value > total:
+        raise Wrong(
+            f"it counted {value} tokens of {total}: only `output_tokens` "
+            "count, and each call once"
+        )
+    raise Wrong(
+        f"it counted {value} of {total} tokens: calls in a tool, in an inner "
+        "graph or of a model tagged `nostream` are missing"
+    )
+
+
+JUDGES = {
+    "04.0": all_reports,
+    "04.1": bar_follows,
+    "04.2": paths_of_any_graph,
+    "04.3": cost_of_a_run,
+}

@@ -1,0 +1,398 @@
+"""Judge the check of lesson 06 and the two tasks of lab 06."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from workshop.checks.kit import (
+    AWKWARD_TOKENS,
+    PAUSE,
+    TURN,
+    Answer,
+    ScriptedModel,
+    Wrong,
+    call,
+    chat_graph,
+    expect,
+    failures,
+    result,
+    settled,
+    start,
+    stop,
+    until,
+)
+
+SOUP = "Is the soup good?"
+
+# --- 06.0
+
+
+async def newest_text(answer: Answer) -> str:
+    """06.0: the text of the newest message, each piece once."""
+    once = [("a", "The"), ("a", " soup"), ("a", "")]
+    twice = [("a", "The soup is"), ("b", "The"), ("b", " soup"), ("b", "!")]
+    again = [("x", "no"), ("y", "no"), ("y", "no"), ("z", "no"), ("z", " 0")]
+    told = {"The soup": once, "The soup!": twice, "no 0": again}
+    for expected, pieces in told.items():
+        value = await result(answer, pieces=list(pieces))
+        text = expect(value, str, "a text")
+        everything = "".join(piece for _, piece in pieces)
+        if text == expected:
+            continue
+        if text == everything:
+            raise Wrong(
+                f"the screen says {text!r}: what was begun again stands twice"
+            )
+        if text == pieces[-1][1]:
+            raise Wrong("only the last piece is on the screen")
+        if len(text) >= len(expected):
+            raise Wrong(
+                f"the screen says {text!r}, the newest message is {expected!r}"
+            )
+        raise Wrong(f"the screen says {text!r}, not {expected!r}")
+    return "3 answers, two of them begun again: each text once"
+
+
+# --- 06.1
+
+
+async def keeps_what_came(answer: Answer) -> str:
+    """06.1: end an answer in time and return the part that has come."""
+    await _enough_time(answer)
+    kept = await _stalled(answer)
+    await _limits_differ(answer)
+    await _drips(answer)
+    await _cancelled(answer)
+    await _bug_comes_out(answer)
+    return f"kept {kept} tokens of a stalled answer, and the call was cut off"
+
+
+def _graph(answer: Answer, *parts: Any) -> tuple[ScriptedModel, Any]:
+    model = ScriptedModel.watching(answer, lambda _: list(parts))
+    return model, chat_graph(model)
+
+
+async def _answered(answer: Answer, graph: Any, seconds: float) -> str:
+    value = await result(answer, graph=graph, question=SOUP, seconds=seconds)
+    return expect(value, str, "the text")
+
+
+async def _enough_time(answer: Answer) -> None:
+    whole = "".join(AWKWARD_TOKENS)
+    model, graph = _graph(answer, *AWKWARD_TOKENS)
+    text = await _answered(answer, graph, 60)
+    model.must_be_used("graph")
+    model.watch.must_not_block(": no limit can end it")
+    if text != whole:
+        raise Wrong(
+            f"with enough time it returned {text!r}, not the whole answer"
+        )
+
+
+async def _stalled(answer: Answer) -> int:
+    """The model falls silent after three tokens, then before the first."""
+    kept = ["Soup", "\n\n", " is"]
+    for parts in (kept, []):
+        model, graph = _graph(answer, *parts, PAUSE, " hot")
+        answering = start(_answered(answer, graph, 0.6))
+        if not await until(answering.done, 400):
+            model.release()
+            await stop(answering)
+            raise Wrong(
+                "it waits as long as a stalled model does: the clock is read "
+                "only when a token comes"
+            )
+        try:
+            text = await answering
+        except TimeoutError:
+            raise Wrong(
+                "the TimeoutError came out, and the text was lost: catch it "
+                "around the `async with`"
+            ) from None
+        if text != "".join(parts):
+            raise Wrong(
+                f"of an answer that stalled after {len(parts)} tokens it "
+                f"kept {text!r}"
+            )
+        await settled(lambda m=model: m.in_flight, still=20)
+        if model.in_flight and _names(answer) & {"anyio", "move_on_after"}:
+            raise Wrong(
+                "it returned, but the model wrote on: AnyIO's cancel does not "
+                "stop a graph, `asyncio.timeout` does (lesson 06)"
+            )
+        if model.in_flight:
+            raise Wrong(
+                "it returned, but the model wrote on to the end: the stream "
+                "was not cancelled"
+            )
+        if graph.step_timeout is not None:
+            raise Wrong(
+                "it set `step_timeout` of the graph, which serves others, too"
+            )
+    return len(kept)
+
+
+def _names(answer: Answer) -> set[str]:
+    """The names that the code of an answer uses."""
+    code = getattr(inspect.unwrap(answer), "__code__", None)
+    names: set[str] = set()
+    codes = [code] if code else []
+    while codes:
+        code = codes.pop()
+        names.update(code.co_names)
+        codes += [c for c in code.co_consts if isinstance(c, CodeType)]
+    return names
+
+
+async def _limits_differ(answer: Answer) -> None:
+    """Two stalled answers at once: the shorter limit ends first."""
+    loop = asyncio.get_running_loop()
+    short, long = 0.4, 1.8
+    for _ in range(3):  # more than once only on a very busy machine
+        began = loop.time()
+        ends: dict[float, float] = {}
+
+        async def one(seconds: float, ends: dict[float, float]) -> None:
+            _, graph = _graph(answer, "Soup", PAUSE)
+            await _answered(answer, graph, seconds)
+            ends[seconds] = loop.time()
+
+        both = start(_together(one(short, ends), one(long, ends)))
+        if not await until(both.done, 600):
+            await stop(both)
+            raise Wrong(
+                "it does not end within its limit: `seconds` is ignored"
+            )
+        await both
+        if ends[long] - began < long - 0.1:
+            raise Wrong(
+                f"with a limit of {long} s it ended before: `seconds` is "
+                "ignored"
+            )
+        if ends[long] - ends[short] > (long - short) / 2:
+            return
+    raise Wrong(
+        f"limits of {short} s and {long} s ended together: `seconds` is "
+        "ignored"
+    )
+
+
+async def _together(*calls: Any) -> None:
+    await asyncio.gather(*calls)
+
+
+async def _drips(answer: Answer) -> None:
+    """Two nodes whose tokens come one by one, each within the limit."""
+    drops = [part for _ in range(12) for part in ("a", PAUSE)]
+    model = ScriptedModel.watching(answer, lambda _: list(drops))
+
+    async def reply(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_sequence([("first", reply), ("second", reply)])
+    builder.add_edge(START, "first")
+    graph = builder.compile()
+    answering = start(_answered(answer, graph, 0.8))
+    while not answering.done():
+        await asyncio.sleep(0.1)
+        for running in model.running:
+            running.release(1)
+        if sum(c.outcome == "done" for c in model.calls) == 2:
+            break
+    await until(answering.done, 200)
+    if not answering.done():
+        await stop(answering)
+    text = await answering
+    if len(text) >= 24:
+        raise Wrong(
+            "the whole answer came: the limit is for all of it, not for "
+            "each token or node"
+        )
+    if not text:
+        raise Wrong("what had come within the limit was lost")
+
+
+async def _cancelled(answer: Answer) -> None:
+    """Cancel the answer from outside, as a Stop button does."""
+    model, graph = _graph(answer, "Soup", PAUSE)
+    answering = start(_answered(answer, graph, 60))
+    await model.waits_for(1, answering)
+    await stop(answering)
+    if not answering.cancelled():
+        raise Wrong(
+            "it swallowed the cancel of somebody else: catch `TimeoutError`, "
+            "not `CancelledError`"
+        )
+    if not await model.idle():
+        raise Wrong("it was cancelled, and the model wrote on")
+
+
+async def _bug_comes_out(answer: Answer) -> None:
+    bug = failures()["a bug in a node"]
+    _, graph = _graph(answer, "Soup", bug)
+    try:
+        await _answered(answer, graph, 60)
+    except KeyError:
+        return
+    raise Wrong(
+        "it swallowed the KeyError of a node: catch `TimeoutError` only"
+    )
+
+
+# --- 06.2
+
+Stop = Callable[[], Any]
+
+
+async def stop_leaves_nothing(answer: Answer) -> str:
+    """06.2: stream in a task; return a stop that ends all of it."""
+    await _two_answers(answer)
+    await _before_the_first_token(answer)
+    await _slow_to_clean_up(answer)
+    await _after_the_end(answer)
+    return "nothing runs after a stop, and 1 of 2 answers went on"
+
+
+def _started(
+    answer: Answer, graph: CompiledStateGraph, shown: list[str]
+) -> Stop:
+    def show(text: str) -> None:
+        shown.append(expect(text, str, "a text for `show`"))
+
+    ending = call(answer, graph=graph, question=SOUP, show=show)
+    return expect(ending, Callable, "a function: `start` is a plain `def`")
+
+
+async def _stopped(ending: Stop) -> None:
+    """Await the stop; say what is wrong with it."""
+    value = ending()
+    if not asyncio.iscoroutine(value) and not asyncio.isfuture(value):
+        raise Wrong("`await stop()` fails: write `async def stop()`")
+    stopping = asyncio.ensure_future(value)
+    if not await until(stopping.done, 200):
+        stopping.cancel()
+        raise Wrong(
+            "`stop` waits for the next token, and a stalled model sends none: "
+            "cancel the task"
+        )
+    if stopping.cancelled():
+        raise Wrong(
+            "`stop` raised CancelledError: `await task` raises what ended "
+            "the task"
+        )
+    if error := stopping.exception():
+        raise Wrong(f"`stop` raised {type(error).__name__}: {error}")
+
+
+def _must_be_over(before: set[Any]) -> None:
+    """Raise Wrong if a task is left that was not there before."""
+    if any(not task.done() for task in asyncio.all_tasks() - before):
+        raise Wrong(
+            "`stop` returned while its task still ran: cancel it, then wait "
+            "for its end"
+        )
+
+
+async def _two_answers(answer: Answer) -> None:
+    """Two answers stall after some tokens; the first is stopped, twice."""
+    model, graph = _graph(answer, "The", " soup", PAUSE, " is", " hot")
+    shown: tuple[list[str], list[str]] = ([], [])
+    before = asyncio.all_tasks()
+    first = _started(answer, graph, shown[0])
+    await until(lambda: shown[0] and shown[0][-1] == "The soup", 200)
+    ours = asyncio.all_tasks()
+    second = _started(answer, graph, shown[1])
+    await until(lambda: shown[1] and shown[1][-1] == "The soup", 200)
+    model.must_be_used("graph")
+    for texts in shown:
+        seen = [text for text in dict.fromkeys(texts) if text]
+        if not seen:
+            raise Wrong("`show` got nothing while the model wrote")
+        if any(not b.startswith(a) for a, b in itertools.pairwise(seen)):
+            raise Wrong(
+                f"`show` got the piece {seen[1]!r}, not all the text so far"
+            )
+    for _ in range(2):
+        await _stopped(first)
+    if any(not task.done() for task in ours - before):
+        _must_be_over(before | (asyncio.all_tasks() - ours))
+    await settled(lambda: model.cut_off, still=10)
+    if model.cut_off == 2:
+        raise Wrong("the stop of one answer ended another one, too")
+    if model.calls[0].outcome is None:
+        raise Wrong("the stop did not cut off the call of the model")
+    numbers = [len(texts) for texts in shown]
+    model.release()
+    await until(lambda: shown[1][-1] == "The soup is hot", 200)
+    if len(shown[0]) > numbers[0]:
+        raise Wrong("`show` was called after the stop")
+    if shown[1][-1] != "The soup is hot":
+        raise Wrong("the stop of one answer ended another one, too")
+    await _stopped(second)
+    _must_be_over(before)
+
+
+async def _before_the_first_token(answer: Answer) -> None:
+    model, graph = _graph(answer, PAUSE, "The", " soup")
+    before = asyncio.all_tasks()
+    shown: list[str] = []
+    ending = _started(answer, graph, shown)
+    await model.waits_for(1)
+    await _stopped(ending)
+    _must_be_over(before)
+    # and before the task has had its first turn
+    ending = _started(answer, graph, shown)
+    await _stopped(ending)
+    _must_be_over(before)
+
+
+async def _slow_to_clean_up(answer: Answer) -> None:
+    """A node that takes a while to end after a cancel."""
+    began, cleaned = asyncio.Event(), asyncio.Event()
+
+    async def reply(state: MessagesState) -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(30 * TURN)
+            cleaned.set()
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("reply", reply)
+    builder.add_edge(START, "reply")
+    before = asyncio.all_tasks()
+    ending = _started(answer, builder.compile(), [])
+    await began.wait()
+    await _stopped(ending)
+    if not cleaned.is_set():
+        raise Wrong(
+            "`stop` returned while its task still ran: cancel it, then wait "
+            "for its end"
+        )
+    _must_be_over(before)
+
+
+async def _after_the_end(answer: Answer) -> None:
+    _, graph = _graph(answer, "The", " soup")
+    before = asyncio.all_tasks()
+    ending = _started(answer, graph, [])
+    await until(lambda: not asyncio.all_tasks() - before, 200)
+    for _ in range(2):
+        await _stopped(ending)
+
+
+JUDGES = {
+    "06.0": newest_text,
+    "06.1": keeps_what_came,
+    "06.2": stop_leaves_nothing,
+}

@@ -1,0 +1,458 @@
+"""Judge the check of lesson 10 and the two tasks of lab 10."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx2
+import openai
+import websockets
+from fastapi import FastAPI, HTTPException
+
+from workshop.checks.http import Reply, Served, served
+from workshop.checks.kit import (
+    PAUSE,
+    Play,
+    Wrong,
+    call,
+    count,
+    expect,
+    kitchen,
+    settled,
+    start,
+    until,
+)
+
+Answer = Callable[..., Any]
+
+SURPLUS = 3  # clients more than places
+END = "[end]"
+SECRET = "sk-no-one-may-read-this"
+
+
+# --- 10.0
+
+
+class RateLimit(openai.RateLimitError):
+    """As langchain-openai has it: a class of its own."""
+
+
+async def honest_statuses(answer: Answer) -> str:
+    """10.0: turn what a graph raised into the status of a response."""
+    cases = _failures()
+    for what, (error, status, wait) in cases.items():
+        refusal = _refusal(answer, error)
+        if refusal.status_code != status:
+            raise Wrong(f"{what} got {refusal.status_code}, not {status}")
+        if SECRET in str(refusal.detail):
+            raise Wrong(
+                "the client reads the text of the error, and a key in it"
+            )
+        headers = refusal.headers or {}
+        got = {key.lower(): value for key, value in headers.items()}
+        said = got.get("retry-after")
+        if wait and said is None:
+            raise Wrong("429 came without Retry-After")
+        if wait and not isinstance(said, str):
+            raise Wrong(f"Retry-After is {said!r}: a header is a text")
+        if wait and said != wait:
+            model = f"the model had said {wait}"
+            if what.endswith("without Retry-After"):
+                model = "the model had said nothing, so it is 1"
+            raise Wrong(f"429 came with Retry-After {said}; {model}")
+    return f"{len(cases)} failures got 429 with its Retry-After, 504 or 502"
+
+
+def _failures() -> dict[str, tuple[Exception, int, str | None]]:
+    """What is raised, the status it should get, and its Retry-After."""
+    request = httpx2.Request("POST", "http://127.0.0.1/v1/chat/completions")
+
+    def answered(code: int, **headers: str) -> dict[str, Any]:
+        named = {key.replace("_", "-"): text for key, text in headers.items()}
+        response = httpx2.Response(code, headers=named, request=request)
+        return {"response": response, "body": None}
+
+    seven = answered(429, retry_after="7")
+    twelve = answered(429, Retry_After="12")
+    return {
+        "a rate limit": (openai.RateLimitError(SECRET, **seven), 429, "7"),
+        "LangChain's rate limit": (RateLimit(SECRET, **twelve), 429, "12"),
+        "a rate limit without Retry-After": (
+            openai.RateLimitError(SECRET, **answered(429)),
+            429,
+            "1",
+        ),
+        "openai.APITimeoutError": (
+            openai.APITimeoutError(request=request),
+            504,
+            None,
+        ),
+        "TimeoutError": (TimeoutError(SECRET), 504, None),
+        "a lost connection to the model": (
+            openai.APIConnectionError(request=request),
+            502,
+            None,
+        ),
+        "a failure of the model": (
+            openai.InternalServerError(SECRET, **answered(500)),
+            502,
+            None,
+        ),
+        "a ValueError of the graph": (ValueError(SECRET), 502, None),
+    }
+
+
+def _refusal(answer: Answer, error: Exception) -> HTTPException:
+    try:
+        value = call(answer, error=error)
+    except HTTPException:
+        raise Wrong(
+            "it raised the HTTPException: return it, the endpoint raises it"
+        ) from None
+    except KeyError:
+        raise Wrong(
+            "a rate limit without Retry-After raised KeyError: many send none"
+        ) from None
+    return expect(value, HTTPException, "an HTTPException")
+
+
+# --- the streams of a service
+
+
+class Streams:
+    """A `tokens` for an app; ``plays`` are its calls, by time."""
+
+    def __init__(self) -> None:
+        self.plays: list[tuple[str, Play]] = []
+        self.script = self.paused
+
+    @staticmethod
+    def paused(question: str) -> list[Any]:
+        return ["A", PAUSE, " reply", " to", f" {question}"]
+
+    @staticmethod
+    def text(question: str) -> str:
+        return f"A reply to {question}"
+
+    async def tokens(self, question: str) -> AsyncIterator[str]:
+        play = Play(self.script(question))
+        self.plays.append((question, play))
+        async for part in play.stream():
+            yield part
+
+    @property
+    def running(self) -> list[Play]:
+        return [play for _, play in self.plays if play.outcome is None]
+
+    def release(self) -> None:
+        for _, play in self.plays:
+            play.release()
+
+
+# --- 10.1
+
+
+async def refuses_the_surplus(answer: Answer) -> str:
+    """10.1: stream to so many at once, and refuse the others honestly."""
+    waits = []
+    for cap in (2, 3):
+        streams = Streams()
+        value = call(answer, tokens=streams.tokens, cap=cap)
+        app = expect(value, FastAPI, "the app: write `return app`")
+        async with (
+            kitchen(answer, ttft=0.05) as place,
+            served(app, place) as site,
+        ):
+            try:
+                waits.append(await _gives_places_back(site, streams, cap))
+            finally:
+                streams.script = lambda _: ["late"]
+                streams.release()
+    return (
+        f"with cap 2 and 3: {SURPLUS} of {SURPLUS} more sent away for "
+        f"{waits[0]} s; free again after an end, a failure and a hang-up"
+    )
+
+
+async def _gives_places_back(site: Served, streams: Streams, cap: int) -> str:
+    wait = await _crowd(site, streams, cap, "at first")
+    await _crowd(site, streams, cap, f"after {count(cap, 'whole answer')}")
+    for parts in (["A", OSError("gone")], [OSError("gone")]):
+        streams.script = lambda _: list(parts)  # noqa: B023
+        asks = [start(_ask(site, f"fails {n}")) for n in range(cap)]
+        await asyncio.gather(*asks, return_exceptions=True)
+        streams.script = streams.paused
+        what = f"after {count(cap, 'answer')} that failed"
+        await _crowd(site, streams, cap, what)
+    await _hang_up(site, streams, cap)
+    await _crowd(
+        site, streams, cap, f"after {count(cap, 'client')} that hung up"
+    )
+    return wait
+
+
+async def _ask(site: Served, question: str) -> Reply:
+    return await site.ask("GET", "/chat", params={"question": question})
+
+
+async def _crowd(site: Served, streams: Streams, cap: int, when: str) -> str:
+    """More clients than places at once; return the Retry-After."""
+    number = cap + SURPLUS
+    asked = [f"client {n}" for n in range(number)]
+    asks = [start(_ask(site, question)) for question in asked]
+
+    def answered() -> int:
+        return sum(ask.done() for ask in asks)
+
+    await settled(
+        lambda: (answered(), len(streams.running)),
+        lambda: answered() + len(streams.running) >= number,
+    )
+    taken, refused = len(streams.running), answered()
+    streams.release()
+    replies = await asyncio.gather(*asks)
+    statuses = Counter(reply.status for reply in replies)
+    if taken > cap:
+        raise Wrong(
+            f"{taken} answers were under way at once, not {cap}: a place is "
+            "taken until the stream has ended"
+        )
+    if refused < SURPLUS and statuses[200] == number:
+        raise Wrong(
+            f"nobody was refused: {number - taken} of {number} clients "
+            "waited for a place instead"
+        )
+    if 500 in statuses and site.errors:
+        raise site.errors[-1]
+    if statuses[429]:
+        raise Wrong(
+            "the surplus got 429, which means that this client asks too "
+            "often; a full service says 503"
+        )
+    if statuses != {200: cap, 503: SURPLUS}:
+        listed = ", ".join(f"{n} x {code}" for code, n in statuses.items())
+        raise Wrong(
+            f"{when} {number} clients got {listed}; expected {cap} x 200 "
+            f"and {SURPLUS} x 503"
+        )
+    for question, reply in zip(asked, replies, strict=True):
+        whole = streams.text(question)
+        if reply.status == 200 and reply.text != whole:
+            raise Wrong(f"a client got {reply.text!r}, not {whole!r}")
+        wait = reply.headers.get("Retry-After")
+        if reply.status == 503:
+            said = wait
+            if wait is None:
+                raise Wrong("503 came without Retry-After: say when to come")
+            if not wait.isdecimal() or int(wait) < 1:
+                raise Wrong(
+                    f"Retry-After is {wait!r}, not whole seconds from 1 on"
+                )
+    return said
+
+
+async def _hang_up(site: Served, streams: Streams, cap: int) -> None:
+    """All places are taken by clients who leave after their first word."""
+    before = len(streams.plays)
+    leave = asyncio.Event()
+    readings = [
+        start(
+            site.hang_up(
+                "GET",
+                "/chat",
+                lambda _: leave.is_set(),
+                params={"question": f"leaves {n}"},
+            )
+        )
+        for n in range(cap)
+    ]
+    await until(
+        lambda: (
+            len(streams.plays) == before + cap
+            and all(play.waiting for play in streams.running)
+        )
+    )
+    leave.set()
+    await asyncio.gather(*readings)
+    await settled(
+        lambda: len(streams.running), lambda: not streams.running, still=50
+    )
+    if streams.running:
+        streams.release()
+        raise Wrong("a client hung up, and its stream went on")
+
+
+# --- 10.2
+
+
+class Talk:
+    """A client with a WebSocket; ``got`` are the texts that came."""
+
+    def __init__(self, socket: Any) -> None:
+        self.socket = socket
+        self.got: list[str] = []
+        self.reading = start(self._read())
+
+    async def _read(self) -> None:
+        async for text in self.socket:
+            self.got.append(text)
+
+    async def has(self, number: int) -> list[str]:
+        """Wait for so many texts, or until no more come."""
+        await settled(
+            lambda: len(self.got),
+            lambda: len(self.got) >= number or self.reading.done(),
+        )
+        return list(self.got)
+
+
+async def can_be_interrupted(answer: Answer) -> str:
+    """10.2: an answer ends when its user asks again, or leaves."""
+    streams = Streams()
+    value = call(answer, tokens=streams.tokens)
+    app = expect(value, FastAPI, "the app: write `return app`")
+    async with (
+        kitchen(answer, ttft=0.05) as place,
+        served(app, place) as site,
+    ):
+        try:
+            await _answers_in_turn(site, streams)
+            await _is_interrupted(site, streams)
+            await _leaves(site, streams)
+        except websockets.InvalidStatus as error:
+            status = error.response.status_code
+            raise Wrong(f"a WebSocket at /chat got status {status}") from None
+        except websockets.ConnectionClosed:
+            for error in site.errors:
+                raise error from None
+            raise Wrong("the app closed the connection") from None
+        finally:
+            streams.script = lambda _: ["late"]
+            streams.release()
+    return (
+        "2 answers whole and early, 4 of 4 runs that were interrupted or "
+        "left were cut off, and no other one"
+    )
+
+
+def _connect(site: Served) -> Any:
+    address = site.url.replace("http", "ws") + "/chat"
+    return websockets.connect(address, open_timeout=None, ping_interval=None)
+
+
+def _whole(question: str) -> list[str]:
+    parts = Streams.paused(question)
+    return [*(part for part in parts if part is not PAUSE), END]
+
+
+async def _answers_in_turn(site: Served, streams: Streams) -> None:
+    """Two answers on one connection, each piece as it comes."""
+    async with _connect(site) as socket:
+        talk = Talk(socket)
+        expected: list[str] = []
+        for question in ("soup", "tea"):
+            await socket.send(question)
+            came = await talk.has(len(expected) + 1)
+            asked = [question for question, _ in streams.plays]
+            if asked[-1:] != [question]:
+                raise Wrong(f"the question {question!r} was never answered")
+            streams.release()
+            early = came[len(expected) :]
+            expected += _whole(question)
+            came = await talk.has(len(expected))
+            if site.errors:
+                raise site.errors[0]
+            if came != expected:
+                last = came[len(expected) - len(_whole(question)) :]
+                raise Wrong(f"{question!r} got {last}, not {_whole(question)}")
+            if early != ["A"]:
+                raise Wrong(
+                    "nothing was streamed: the first piece came with the "
+                    "last one"
+                )
+    if len(streams.plays) > 2:
+        raise Wrong(f"2 questions were asked {len(streams.plays)} times")
+
+
+async def _is_interrupted(site: Served, streams: Streams) -> None:
+    """Twice, while another client's answer goes on."""
+    async with _connect(site) as other, _connect(site) as socket:
+        quiet, talk = Talk(other), Talk(socket)
+        await other.send("quiet")
+        await quiet.has(1)
+        for n, question in enumerate(("old", "older", "new"), 1):
+            await socket.send(question)
+            await talk.has(n)
+            await settled(
+                lambda: [name for name, _ in streams.plays],
+                lambda: streams.plays[-1][0] == question,  # noqa: B023
+            )
+        plays = dict(streams.plays)
+        if "new" not in plays:
+            raise Wrong(
+                "a question that came while an answer was written had to "
+                "wait for its end: nobody listened"
+            )
+        await settled(
+            lambda: len(streams.running), lambda: len(streams.running) <= 2
+        )
+        for name in ("old", "older"):
+            if plays[name].outcome != "cut off":
+                raise Wrong(
+                    "a new question came, and the answer before it was "
+                    "written on"
+                )
+        if plays["quiet"].outcome:
+            raise Wrong(
+                "a client asked again, and the answer of another one was cut "
+                "off"
+            )
+        streams.release()
+        came = await talk.has(2 + len(_whole("new")))
+        if came[2:] != _whole("new"):
+            raise Wrong(
+                f"after the interruption came {came[2:]}, not {_whole('new')}"
+            )
+        if await quiet.has(len(_whole("quiet"))) != _whole("quiet"):
+            raise Wrong(f"another client got {quiet.got}, not all")
+
+
+async def _leaves(site: Served, streams: Streams) -> None:
+    """By closing, and by a connection that breaks."""
+    async with _connect(site) as other:
+        quiet = Talk(other)
+        await other.send("stays")
+        await quiet.has(1)
+        for way in ("closed", "lost"):
+            async with _connect(site) as socket:
+                talk = Talk(socket)
+                await socket.send(way)
+                await talk.has(1)
+                if way == "lost":
+                    socket.transport.abort()
+            await settled(
+                lambda: len(streams.running),
+                lambda: len(streams.running) == 1,
+            )
+            plays = dict(streams.plays)
+            if plays[way].outcome != "cut off":
+                raise Wrong(
+                    f"a connection was {way}, and its answer was written on"
+                )
+            if plays["stays"].outcome:
+                raise Wrong(
+                    "a client left, and the answer of another one was cut off"
+                )
+        streams.release()
+        if await quiet.has(len(_whole("stays"))) != _whole("stays"):
+            raise Wrong(f"a client who stayed got {quiet.got}, not all")
+
+
+JUDGES = {
+    "10.0": honest_statuses,
+    "10.1": refuses_the_surplus,
+    "10.2": can_be_interrupted,
+}

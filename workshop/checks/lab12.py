@@ -1,0 +1,365 @@
+"""Judge the check of lesson 12 and the two tasks of lab 12."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import openai
+from langchain_openai import ChatOpenAI
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import RetryPolicy
+
+from workshop.checks.kit import (
+    PAUSE,
+    Answer,
+    Kitchen,
+    ScriptedModel,
+    Wrong,
+    call,
+    chat_graph,
+    count,
+    expect,
+    failures,
+    kitchen,
+    name_of,
+    result,
+    settled,
+    start,
+    until,
+)
+
+# --- 12.0
+
+
+async def told_in_requests(answer: Answer) -> str:
+    """12.0: say what a question costs when three levels retry."""
+    async with kitchen(answer, ttft=0.01) as place:
+        for levels in (2, 3, 2), (0, 3, 1), (3, 1, 2):
+            counted = await _refused(place, *levels)
+            names = ("max_retries", "max_attempts", "runs")
+            given = dict(zip(names, levels, strict=True))
+            said = expect(call(answer, **given), int, "a number")
+            if said != counted:
+                raise Wrong(
+                    f"for {levels} you say {said}, and the model counted "
+                    f"{counted} requests"
+                )
+    return f"three cases, the last one with {counted} requests, as you say"
+
+
+async def _refused(
+    place: Kitchen, max_retries: int, max_attempts: int, runs: int
+) -> int:
+    """How many requests one question makes when all are refused."""
+    llm = _client(place, max_retries)
+
+    async def reply(state: MessagesState) -> dict[str, Any]:
+        return {"messages": await llm.ainvoke(state["messages"])}
+
+    graph = _one_node(reply, max_attempts)
+    most = (max_retries + 1) * max_attempts * runs
+    place.model.fault("rate_limit", times=most, retry_after=0.01)
+    with place.model.meter() as meter:
+        for _ in range(runs):
+            with suppress(openai.RateLimitError):
+                await graph.ainvoke({"messages": [("user", "soup")]})
+    return meter.requests
+
+
+# --- 12.1
+
+QUESTIONS = ["Is there soup?", "Is there bread?", "Is there cake?", "Tea?"]
+
+
+async def within_its_budget(answer: Answer) -> str:
+    """12.1: retry what is refused, within a budget for all questions."""
+    async with kitchen(answer, ttft=0.2) as place:
+        early: list[str] = []
+        make = _maker(place, early)
+        for many in (3, 4):
+            await _all_answered(answer, place, make, QUESTIONS[:many])
+        for told in (0.5, 0.2):
+            await _two_refused(answer, place, make, told)
+            if early:
+                raise Wrong(
+                    "it asked again before the time in `Retry-After` was over"
+                )
+        for budget in (5, 7):
+            await _all_refused(answer, budget)
+        await _too_little(answer, place, make)
+        await _other_failures(answer, place, make)
+    return "waited as told; budgets of 5 and 7 billed 5 and 7 requests"
+
+
+async def _all_answered(
+    answer: Answer, place: Kitchen, make: Any, questions: list[str]
+) -> None:
+    budget = len(questions)
+    with place.model.meter() as meter:
+        value = await result(
+            answer, make=make, questions=questions, budget=budget
+        )
+    place.must_be_used(meter, "make")
+    texts = _texts(value, questions, len(questions), "without a refusal")
+    if meter.peak_in_flight < len(questions):
+        raise Wrong(
+            f"at most {count(meter.peak_in_flight, 'request')} of "
+            f"{len(questions)} in flight: ask all at once"
+        )
+    for text, question in zip(texts, questions, strict=True):
+        graph = make(max_retries=0, max_attempts=1)
+        state = await graph.ainvoke({"messages": [("user", question)]})
+        if text != state["messages"][-1].text:
+            raise Wrong("the texts are in another order than the questions")
+
+
+async def _two_refused(
+    answer: Answer, place: Kitchen, make: Any, told: float
+) -> None:
+    questions = QUESTIONS[:3]
+    place.model.fault("rate_limit", times=2, retry_after=told)
+    with place.model.meter() as meter:
+        value = await _not_refused(answer, make, questions, 6)
+    _texts(value, questions, 3, "after 2 refusals")
+    if meter.requests != 5:
+        raise Wrong(
+            f"2 of 3 questions were refused once: {meter.requests} requests "
+            "were made, not 5"
+        )
+
+
+async def _all_refused(answer: Answer, budget: int) -> None:
+    async with kitchen(answer, ttft=0.01) as place:
+        place.model.fault("rate_limit", times=200, retry_after=0.05)
+        make = _maker(place, [])
+        with place.model.meter() as meter:
+            value = await _not_refused(answer, make, QUESTIONS[:3], budget)
+    if meter.requests > budget:
+        raise Wrong(
+            f"with a budget of {budget}, {meter.requests} requests were billed"
+        )
+    if meter.requests < budget:
+        raise Wrong(
+            f"with a budget of {budget}, only {meter.requests} requests were "
+            "made: it gave up early"
+        )
+    _texts(value, QUESTIONS[:3], 0, "where everything is refused")
+
+
+async def _too_little(answer: Answer, place: Kitchen, make: Any) -> None:
+    """A budget that is smaller than the number of questions."""
+    with place.model.meter() as meter:
+        value = await _not_refused(answer, make, QUESTIONS, 2)
+    if meter.requests > 2:
+        raise Wrong(
+            f"with a budget of 2, {meter.requests} requests were billed"
+        )
+    _texts(value, QUESTIONS, 2, "with a budget of 2")
+
+
+async def _other_failures(answer: Answer, place: Kitchen, make: Any) -> None:
+    place.model.fault("server_error", times=1)
+    given = {"make": make, "questions": QUESTIONS[:1], "budget": 4}
+    with place.model.meter() as meter:
+        try:
+            await result(answer, **given)
+        except (openai.InternalServerError, ExceptionGroup):
+            pass
+        else:
+            raise Wrong(
+                "the server broke (status 500), and that was not raised"
+            )
+    if meter.requests != 1:
+        raise Wrong("the server broke (status 500), and it asked again")
+
+    def broken(max_retries: int = 2, max_attempts: int = 3) -> Any:
+        async def reply(state: MessagesState) -> dict[str, Any]:
+            raise KeyError("dish")
+
+        return _one_node(reply)
+
+    try:
+        await result(answer, **(given | {"make": broken}))
+    except (KeyError, ExceptionGroup):
+        return
+    raise Wrong("a bug in a node was not raised")
+
+
+async def _not_refused(
+    answer: Answer, make: Any, questions: list[str], budget: int
+) -> Any:
+    given = {"make": make, "questions": questions, "budget": budget}
+    try:
+        return await result(answer, **given)
+    except (openai.RateLimitError, ExceptionGroup):
+        raise Wrong(
+            "the refusal came out: return None where the budget ended"
+        ) from None
+
+
+def _texts(
+    value: Any, questions: list[str], wanted: int, when: str
+) -> list[Any]:
+    texts = expect(value, list, "a list")
+    if len(texts) != len(questions):
+        raise Wrong(
+            f"it returned {count(len(texts), 'result')} for "
+            f"{count(len(questions), 'question')}"
+        )
+    for text in texts:
+        if not isinstance(text, str | None):
+            raise Wrong(f"the list holds {name_of(text)}, not texts")
+    found = sum(text is not None for text in texts)
+    if found != wanted:
+        raise Wrong(f"{when} it returned {found} of {wanted} texts")
+    return texts
+
+
+def _maker(place: Kitchen, early: list[str]) -> Callable[..., Any]:
+    """`make` of the lab, on this kitchen's model; notes early repeats."""
+    not_before: dict[str, float] = {}
+
+    def make(max_retries: int = 2, max_attempts: int = 3) -> Any:
+        llm = _client(place, max_retries)
+        clock = asyncio.get_running_loop().time
+
+        async def reply(state: MessagesState) -> dict[str, Any]:
+            question = state["messages"][-1].text
+            if clock() < not_before.get(question, 0):
+                early.append(question)
+            try:
+                return {"messages": await llm.ainvoke(question)}
+            except openai.RateLimitError as refused:
+                told = float(refused.response.headers["retry-after"])
+                not_before[question] = clock() + told - 0.02
+                raise
+
+        return _one_node(reply, max_attempts)
+
+    return make
+
+
+# --- 12.2
+
+
+async def what_came_in_time(answer: Answer) -> str:
+    """12.2: return what has come within the time, and end the rest."""
+    await _all_in_time(answer)
+    for late in ([1], [0, 3]):
+        await _some_are_late(answer, late)
+    for kind, error in failures().items():
+        await _fails_in_time(answer, kind, error)
+    return "3 of 4 came in time, None for the other; 1 late call was cut off"
+
+
+async def _all_in_time(answer: Answer) -> None:
+    """A long limit: it waits for the slow ones, and no longer than that."""
+    model = ScriptedModel.watching(answer, lambda a: [PAUSE, f"On {a}"])
+    given = {"graph": chat_graph(model), "questions": QUESTIONS[:3]}
+    asking = start(result(answer, **given, seconds=600))
+    await model.waits_for(3, asking)
+    at_once = model.peak
+    await asyncio.sleep(1.2)  # a limit that is written down is over by then
+    gave_up = asking.done() or model.cut_off
+    await model.finish(reversed(model.calls), asking)
+    model.must_be_used("graph")
+    model.watch.must_not_block(": nothing else runs meanwhile")
+    if at_once < 3:
+        raise Wrong(
+            f"at most {count(at_once, 'request')} of 3 in flight: ask all at "
+            "once"
+        )
+    if gave_up:
+        raise Wrong("it had 600 seconds, and did not wait")
+    texts = _texts(await asking, QUESTIONS[:3], 3, "with all the time")
+    if texts != [f"On {question}" for question in QUESTIONS[:3]]:
+        raise Wrong("the texts are in another order than the questions")
+
+
+async def _some_are_late(answer: Answer, late: list[int]) -> None:
+    slow = [QUESTIONS[number] for number in late]
+    model = ScriptedModel.watching(
+        answer, lambda a: [PAUSE, "late"] if a in slow else [f"On {a}"]
+    )
+    given = {"graph": chat_graph(model), "questions": QUESTIONS}
+    asking = start(result(answer, **given, seconds=0.3))
+    in_time = await until(asking.done, turns=150)
+    await settled(lambda: model.in_flight, still=10)
+    cut_off = model.cut_off
+    await model.finish(model.calls, asking)
+    if not in_time:
+        await _outcome(asking)
+        raise Wrong("the time was over, and it still waited")
+    texts = _texts(
+        await _outcome(asking), QUESTIONS, 4 - len(late), "when time was over"
+    )
+    wanted = [None if q in slow else f"On {q}" for q in QUESTIONS]
+    if texts != wanted:
+        raise Wrong("None does not stand where the text did not come")
+    if cut_off < len(late):
+        raise Wrong(
+            f"when time was over, {cut_off} of {count(len(late), 'late call')}"
+            " was cut off: the model wrote on"
+        )
+
+
+async def _outcome(asking: asyncio.Task[Any]) -> Any:
+    try:
+        return await asking
+    except TimeoutError:
+        raise Wrong(
+            "the TimeoutError came out, and the texts that had come were lost"
+        ) from None
+
+
+async def _fails_in_time(answer: Answer, kind: str, error: Exception) -> None:
+    model = ScriptedModel(
+        script=lambda a: [error] if a == QUESTIONS[1] else ["Yes."]
+    )
+    given = {"graph": chat_graph(model), "questions": QUESTIONS[:3]}
+    try:
+        await result(answer, **given, seconds=600)
+    except (type(error), ExceptionGroup):
+        return
+    raise Wrong(f"{kind} was swallowed: raise it")
+
+
+# --- shared
+
+
+def _client(place: Kitchen, max_retries: int) -> ChatOpenAI:
+    """A client of the kitchen's model.
+
+    With a timeout per chunk, Python 3.11 can lose a cancel (gh-86296).
+    """
+    return ChatOpenAI(
+        model=place.model.name,
+        base_url=place.model.base_url,
+        api_key=place.model.key,
+        http_async_client=place.llm.http_async_client,
+        max_retries=max_retries,
+        stream_chunk_timeout=None,
+    )
+
+
+def _one_node(
+    reply: Callable[..., Any], max_attempts: int = 1
+) -> CompiledStateGraph:
+    policy = RetryPolicy(
+        max_attempts=max_attempts, initial_interval=0.01, jitter=False
+    )
+    builder = StateGraph(MessagesState)
+    builder.add_node("reply", reply, retry_policy=policy)
+    builder.add_edge(START, "reply")
+    return builder.compile()
+
+
+JUDGES = {
+    "12.0": told_in_requests,
+    "12.1": within_its_budget,
+    "12.2": what_came_in_time,
+}
