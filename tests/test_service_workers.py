@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,21 @@ async def agrees(client: Client, thread: str, *turns: Any) -> None:
         if text or events[-1].data.get("outcome") == "complete":
             expected += [question, text] if text else [question]
     assert await client.said(thread) == expected
+
+
+def never_reads(port: int, number: int, message: str) -> socket.socket:
+    """A client that asks on a thread of its own, and takes nothing."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    sock.connect(("127.0.0.1", port))
+    body = json.dumps({"message": message}).encode()
+    sock.sendall(
+        b"POST /threads/d%d/runs HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        % (number, len(body))
+        + body
+    )
+    return sock
 
 
 async def until_asked(model: Model, meter: Any, count: int = 1) -> None:
@@ -392,28 +408,17 @@ async def test_an_end_within_seconds(place: Place, workers: int) -> None:
     deaf = []
     port = int(process.url.rsplit(":")[-1])
     async with process.client() as client:
-        place.model.pace(per_token=0)
-        for number in range(20):
-            sock = socket.socket()
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-            sock.connect(("127.0.0.1", port))
-            body = b'{"message": "Count to 9999"}'
-            sock.sendall(
-                b"POST /threads/d%d/runs HTTP/1.1\r\nHost: localhost\r\n"
-                b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-                % (number, len(body))
-                + body
-            )
-            deaf.append(sock)
-        await asyncio.sleep(3)
-        place.model.pace(per_token=0.2)
-        seen = []
-        async with client.asking(LONG) as response:
-            async for event in events_of(response):
-                seen.append(event)
-                if len(seen) == 5:
-                    began = time.monotonic()
-                    process.send(signal.SIGTERM)
+        place.model.pace(per_token=0.5)
+        async with client.asking("Write 500 words") as response:
+            stream = events_of(response)
+            seen = [await anext(stream) for _ in range(3)]
+            place.model.pace(per_token=0)
+            for number in range(20):
+                deaf.append(never_reads(port, number, "Count to 2000"))
+            await asyncio.sleep(3)
+            began = time.monotonic()
+            process.send(signal.SIGTERM)
+            seen += [event async for event in stream]
         assert seen[-1].data["code"] == "interrupted"
         assert process.process
         await asyncio.to_thread(process.process.wait, 60)
@@ -539,7 +544,7 @@ async def test_growth_is_linear(place: Place) -> None:
                 sizes.append(size())
             await client.ask("Count to 99", "grows")
         sizes.append(size())
-        grown = [after - before for before, after in zip(sizes, sizes[1:])]
+        grown = [after - before for before, after in pairwise(sizes)]
         assert grown[2] < 2 * max(grown[1], 20_000)
         assert len(await client.said("grows")) == 180
         assert (await client.delete("/threads/grows")).status_code == 204
@@ -571,19 +576,7 @@ async def test_who_does_not_read_is_let_go(place: Place) -> None:
     process = place.run(slow_reader=2, resume_grace=1)
     place.model.pace(ttft=0, per_token=0)
     port = int(process.url.rsplit(":")[-1])
-    body = json.dumps({"message": "Count to 9999"}).encode()
-    deaf = []
-    for number in range(5):
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-        sock.connect(("127.0.0.1", port))
-        sock.sendall(
-            b"POST /threads/d%d/runs HTTP/1.1\r\nHost: localhost\r\n"
-            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-            % (number, len(body))
-            + body
-        )
-        deaf.append(sock)
+    deaf = [never_reads(port, n, "Count to 9999") for n in range(5)]
     assert process.process
     there = psutil.Process(process.process.pid)
 
@@ -631,7 +624,7 @@ async def test_waiting_readers_hold_no_connection(place: Place) -> None:
     """40 readers of another process's run, with a pool of ten."""
     one, other = place.two()
     async with one.client() as here, other.client() as there:
-        run, seen = await here.ask_and_leave(LONG, 3)
+        run, _ = await here.ask_and_leave(LONG, 3)
         many = await asyncio.gather(*(there.resume(run, 0) for _ in range(40)))
         assert all(events == many[0] for events in many)
         assert many[0][-1].data["outcome"] == "complete"
