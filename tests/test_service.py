@@ -247,7 +247,7 @@ async def test_a_length_within_a_call_breaks_nothing(at) -> None:
         answer = await p.client.post(
             "/threads/t/runs", json={"message": PRICE}
         )
-        assert "complete" not in answer.text or answer.status_code != 200
+        assert answer.status_code in (200, 502)
         assert (await p.client.ask(NAME))[-1].data["outcome"] == "complete"
 
 
