@@ -38,7 +38,7 @@ from services_report import NOTES, SERVICE, Results, page
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
-from tests.postgres import postgres
+from tests.postgres import postgres  # noqa: E402
 
 PYTHON = sys.executable
 LIMIT = 60.0  # seconds for a load

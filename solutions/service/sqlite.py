@@ -163,7 +163,7 @@ class Sqlite:
         lock = FileLock(self._lock_of(worker), mode=0o600)
         try:
             with lock.acquire(blocking=False):
-                Path(lock.lock_file).unlink(missing_ok=True)
+                os.unlink(lock.lock_file)
                 return False
         except Timeout:
             return True
