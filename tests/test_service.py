@@ -62,7 +62,7 @@ def server() -> Iterator[Postgres | None]:
     try:
         with postgres() as running:
             yield running
-    except NoPostgres as error:
+    except NoPostgres:
         if os.environ.get("CI") and sys.platform == "linux":
             raise
         yield None
