@@ -30,7 +30,10 @@ from workshop.model import connect
 model = connect()
 llm = ChatOpenAI(model=model.name, stream_chunk_timeout=None)
 agent = create_agent(llm, tools=[])
-END = object()
+
+
+class END:
+    """Marks the end of a stream."""
 
 
 async def words(message):
