@@ -8,7 +8,7 @@
 # %% [markdown]
 # Two tasks, about {minutes} minutes. You will
 #
-# - make one function of the lesson's three cells, for any stream;
+# - run any stream in a task of its own;
 # - end a run whose client leaves before the first word.
 #
 # Write where the `...` is, then run that cell and the check. The next cell is

@@ -6,9 +6,10 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import httpx2
 import openai
 from fastapi import FastAPI, HTTPException, Response
 from fastapi.responses import StreamingResponse
@@ -199,12 +200,16 @@ async def _read_until_pause(
     seen = [""]
     calls = len(model.calls)
 
-    def note(text: str) -> bool:
-        seen.append(text)
-        return False
+    async def read() -> None:
+        params = {"guest": guest, "message": message}
+        async with site.client.stream(
+            "POST", "/chat", params=params, timeout=None
+        ) as answer:
+            with suppress(httpx2.RemoteProtocolError):  # it broke off
+                async for text in answer.aiter_text():
+                    seen.append(seen[-1] + text)
 
-    params = {"guest": guest, "message": message}
-    reading = start(site.hang_up("POST", "/chat", note, params=params))
+    reading = start(read())
     await settled(
         lambda: (seen[-1], len(model.calls)),
         lambda: (
@@ -214,7 +219,8 @@ async def _read_until_pause(
     )
     early = seen[-1]
     await model.finish([], reading)
-    return early, await reading
+    reading.result()
+    return early, seen[-1]
 
 
 async def _crowd(
