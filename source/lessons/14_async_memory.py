@@ -91,10 +91,8 @@ await turn("bob", "What is my name?")
 #
 # ## What people get wrong: *a sync saver only blocks*
 #
-# There is a `SqliteSaver`, too. *The notes*, the page that this course began
-# with, advise the async one, *to avoid blocking*. So you may think that the
-# sync one works, only slowly. It refuses: its methods for async code only
-# raise.
+# *The notes*, the page that this course began with, advise an async saver *to
+# avoid blocking*. The sync one does not block: it refuses.
 
 # %% tags=["raises-exception"]
 from langgraph.checkpoint.sqlite import SqliteSaver
