@@ -13,13 +13,12 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Locator, Page
 
-from tests.browser import Lab, Notebook, lab
+from tests.browser import Lab, lab
 from tools.build import ROOT
 
 FOLDER = ROOT / "notebooks" / "pictures"

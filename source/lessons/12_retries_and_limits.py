@@ -330,8 +330,8 @@ await counted("run, def", within(1, builder.compile(), "tea"))
 # | `graph.step_timeout` | one step | `TimeoutError` | no |
 # | `asyncio.timeout()` | all inside | `TimeoutError` | no |
 #
-# LangChain raises subclasses of the client's errors: the `OpenAITimeoutError`
-# above is an `openai.APITimeoutError`.
+# LangChain raises subclasses of the errors of openai: `OpenAITimeoutError`
+# is an `openai.APITimeoutError`.
 #
 # A client retries after its own timeout, too: with `max_retries=2` a limit of
 # 30 s can take 90. The outermost limit, `asyncio.timeout`, ends that as well.
