@@ -294,9 +294,8 @@ print("astream_events:", await read_one(stream))
 #
 # ## Optional: more than one process
 #
-# One process uses one core. Dask runs a function in other processes or on
-# other machines. That is worth it when nodes compute, or when the tokens of
-# all streams fill a core. For waiting it is not.
+# One process uses one core. Dask runs a function in other processes. That
+# is worth it when nodes compute, or when tokens fill a core.
 #
 # `agent` holds connections and cannot travel, so the function makes its own.
 # Each process loads LangGraph first, which takes a while. The cell is folded.
