@@ -74,7 +74,10 @@ meal = {"q": "A meal in two paragraphs"}
 async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
     wire = await client.get("/sse", params=meal)
 
-print("\n\n".join(wire.text.split("\n\n")[3:7]))
+events = wire.text.split("\n\n")
+for event in events[3:7]:
+    print(event)
+    print()
 
 # %% [markdown]
 # One token is an empty line, which would end its event. It arrives, because
@@ -197,8 +200,9 @@ class Run:
 # Who comes back names the last event seen in the header `Last-Event-ID`. A
 # browser's `EventSource` does so by itself.
 #
-# `find` is a dependency: it runs before the response begins, so it can still
-# refuse. The first line of a generator runs when the status has gone out.
+# `find` is a **dependency**: FastAPI calls it first, and hands what it returns
+# to the endpoint. It runs before the response begins, so it can still refuse.
+# The first line of a generator runs when the status has gone out.
 # A number below 0, or no number, gets 422 by `ge=0`. One that the run has not
 # reached was seen elsewhere: with 200 its reader would wait in vain.
 
@@ -298,7 +302,7 @@ model.fault("stall", after_tokens=3)
 async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
     await client.put("/answers/Bob", params=meal)
     bob = await client.get("/answers/Bob")
-    print(bob.text[-35:])
+    print(bob.text)
 
     for seen in ("3", "-3", "999"):
         headers = {"Last-Event-ID": seen}

@@ -135,7 +135,8 @@ await counted("in 5 min", llm.ainvoke("tea"))
 once = ChatOpenAI(model=model.name, max_retries=0)
 
 model.fault("rate_limit", times=2, retry_after=2)
-await counted("client", graph_of(llm).ainvoke(ask("tea")))
+graph = graph_of(llm)
+await counted("client", graph.ainvoke(ask("tea")))
 
 model.fault("rate_limit", times=2, retry_after=2)
 graph = graph_of(once, retry_policy=RetryPolicy())
@@ -199,7 +200,8 @@ def print_graph(**options):
     return builder.compile()
 
 
-await counted("node", print_graph(retry_policy=policy).ainvoke(ask("tea")))
+graph = print_graph(retry_policy=policy)
+await counted("node", graph.ainvoke(ask("tea")))
 
 stubborn = print_graph().with_retry(wait_exponential_jitter=False)
 await counted("run", stubborn.ainvoke(ask("tea")))
@@ -289,7 +291,8 @@ async def within(seconds, graph, question):
 
 
 model.fault("stall", after_tokens=2, seconds=2)
-await counted("run", within(1, graph_of(once), "tea"))
+graph = graph_of(once)
+await counted("run", within(1, graph, "tea"))
 
 # %% [markdown]
 # All five ended the call at the model: 1 cut off. All but the first do it by
@@ -316,7 +319,8 @@ builder.add_node("reply", reply_in_thread)
 builder.add_edge(START, "reply")
 
 model.fault("stall", after_tokens=2, seconds=2)
-await counted("run, def", within(1, builder.compile(), "tea"))
+graph = builder.compile()
+await counted("run, def", within(1, graph, "tea"))
 
 # %% [markdown]
 # For the same reason LangGraph refuses a `timeout=` on a `def` node, with a

@@ -89,7 +89,8 @@ timeline.plot()
 # Edges are drawn before you know how long the list is. A `Send` is an edge
 # made at run time: `Send("look_up", job)` starts that node once, with `job`
 # as its input. A function that returns a list of them starts as many, all in
-# one step.
+# one step. `add_conditional_edges` takes that function, and the names of the
+# nodes that it may start.
 #
 # All of them write into the same `notes`. `operator.or_` is the `|` of two
 # dicts: it joins what they return. Without such a rule LangGraph refuses two
@@ -122,7 +123,9 @@ async def look_up(job: Job):
 
 
 async def sum_up(work: Work):
-    return {"report": await research(f"all {len(work['notes'])} notes")}
+    count = len(work["notes"])
+    report = await research(f"all {count} notes")
+    return {"report": report}
 
 
 builder = StateGraph(Work)

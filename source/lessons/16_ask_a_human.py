@@ -83,7 +83,8 @@ WISH = {"messages": [("user", "A table, please")]}
 modes = ["updates", "values", "messages"]
 async for part in hall.astream(WISH, on("1"), stream_mode=modes, version="v2"):
     if part["type"] == "updates":
-        print("updates:", part["data"]["__interrupt__"][0].value)
+        asked = part["data"]["__interrupt__"]
+        print("updates:", asked[0].value)
     elif part["type"] == "values":
         print("values:", [asked.value for asked in part["interrupts"]])
     else:
@@ -278,7 +279,7 @@ for decision in (
     thread = on(decision["type"])
     await agent.ainvoke(SOUP, thread)
     state = await agent.ainvoke(Command(resume=decision), thread)
-    result = state["messages"][2]
+    result = state["messages"][2]  # after the order and the model's call
     print(decision["type"], ordered, result.type, result.status)
 
 # %% [markdown]
