@@ -80,7 +80,7 @@ with Timeline() as timeline:
 timeline.plot()
 
 # %% [markdown]
-# The steps are what makes a state whole: what `a` and `c` return is put
+# The steps keep a state whole: what `a` and `c` return is put
 # together before anybody reads it. So put into one graph what is joined
 # later. What is independent, such as two users, runs in graphs of its own.
 #
