@@ -157,10 +157,7 @@ cafe = builder.compile()
 for subgraphs in (False, True):
     print(f"subgraphs={subgraphs}:")
     async for part in cafe.astream(
-        ORDER,
-        stream_mode="custom",
-        subgraphs=subgraphs,
-        version="v2",
+        ORDER, stream_mode="custom", subgraphs=subgraphs, version="v2"
     ):
         print("   ", brief(part))
 
@@ -177,10 +174,7 @@ for subgraphs in (False, True):
 for subgraphs in (False, True):
     texts = []
     async for part in cafe.astream(
-        ORDER,
-        stream_mode="messages",
-        subgraphs=subgraphs,
-        version="v2",
+        ORDER, stream_mode="messages", subgraphs=subgraphs, version="v2"
     ):
         message, about = part["data"]
         if message.type != "tool" and message.text:

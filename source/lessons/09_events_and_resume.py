@@ -47,9 +47,8 @@ agent = create_agent(llm, tools=[])
 # %%
 async def said(question):
     given = {"messages": [("user", question)]}
-    async for part in agent.astream(
-        given, stream_mode="messages", version="v2"
-    ):
+    stream = agent.astream(given, stream_mode="messages", version="v2")
+    async for part in stream:
         message, about = part["data"]
         if about["langgraph_node"] == "model":
             yield message
@@ -76,8 +75,7 @@ async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
 
 events = wire.text.split("\n\n")
 for event in events[3:7]:
-    print(event)
-    print()
+    print(event, end="\n\n")
 
 # %% [markdown]
 # One token is an empty line, which would end its event. It arrives, because
@@ -95,7 +93,7 @@ for event in events[3:7]:
 #
 # <details><summary>Answer</summary>
 #
-# Three tokens, 200, and a clean end, as if that were all.
+# Three tokens, 200, and a clean end.
 #
 # </details>
 
@@ -113,8 +111,7 @@ print(reply.status_code, reply.text, sep="\n")
 # pipe. The response takes a closed pipe for the end. The error comes out after
 # it, in the log.
 #
-# Models end early without any error, too. They say so in `finish_reason`,
-# which comes with the last chunk.
+# Models end early without any error, too (lesson 05).
 #
 # **Predict.** An answer reaches its `max_tokens`; a filter cuts one; a stream
 # just ends after three tokens. Which of the three raises an error?
@@ -197,8 +194,7 @@ class Run:
 # %% [markdown]
 # ## Readers come and go
 #
-# Who comes back names the last event seen in the header `Last-Event-ID`. A
-# browser's `EventSource` does so by itself.
+# Who comes back names the last event seen in the header `Last-Event-ID`.
 #
 # `find` is a **dependency**: FastAPI calls it first, and hands what it returns
 # to the endpoint. It runs before the response begins, so it can still refuse.
@@ -356,7 +352,6 @@ await check("09.0", how_it_ended)
 #
 # - Every answer ends with `done` or `error`. Without either, it was cut.
 # - `finish_reason` says whether the model had more to say.
-# - A run is a task with a list of events. Readers come, go and come back. In
-#   the end it is forgotten.
+# - A run is a task with a list of events. Readers come, go and come back.
 #
 # **Next:** [Lab 09](../exercises/09_events_and_resume.ipynb)

@@ -126,8 +126,7 @@ await counted("in 5 min", llm.ainvoke("tea"))
 # <details><summary>Answer</summary>
 #
 # Only the client: 2 x 2 s, and 0.8 s for the answer. The node and the run see
-# an exception and do not read its headers; they come back too early. A
-# provider may count that against you.
+# an exception and do not read its headers; they come back too early.
 #
 # </details>
 
@@ -319,8 +318,7 @@ builder.add_node("reply", reply_in_thread)
 builder.add_edge(START, "reply")
 
 model.fault("stall", after_tokens=2, seconds=2)
-graph = builder.compile()
-await counted("run, def", within(1, graph, "tea"))
+await counted("run, def", within(1, builder.compile(), "tea"))
 
 # %% [markdown]
 # For the same reason LangGraph refuses a `timeout=` on a `def` node, with a
@@ -333,9 +331,6 @@ await counted("run, def", within(1, graph, "tea"))
 # | `add_node(timeout=)` | one node | `NodeTimeoutError` | refused |
 # | `graph.step_timeout` | one step | `TimeoutError` | no |
 # | `asyncio.timeout()` | all inside | `TimeoutError` | no |
-#
-# LangChain raises subclasses of the errors of openai: `OpenAITimeoutError`
-# is an `openai.APITimeoutError`.
 #
 # A client retries after its own timeout, too: with `max_retries=2` a limit of
 # 30 s can take 90. The outermost limit, `asyncio.timeout`, ends that as well.

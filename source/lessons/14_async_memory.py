@@ -47,11 +47,9 @@ def on(thread):
 
 
 async def say(chat, thread, text):
+    given = {"messages": [("user", text)]}
     stream = chat.astream(
-        {"messages": [("user", text)]},
-        on(thread),
-        stream_mode="messages",
-        version="v2",
+        given, on(thread), stream_mode="messages", version="v2"
     )
     async with aclosing(stream):
         async for part in stream:
