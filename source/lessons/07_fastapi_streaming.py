@@ -159,8 +159,7 @@ def def_sync_stream(message: str):
 # `crowd` serves a lone endpoint as `POST /chat` and lets many users ask at
 # once. The users run in a thread of their own, for on the server's loop they
 # would be held up with it. It counts how many requests the **model** had at
-# once, and whether a ping, a tiny request to the same server, was answered
-# while the model wrote.
+# once, and whether a ping (a tiny request) was answered while the model wrote.
 #
 # **Predict.** Five users ask each of the three. How many does the model have
 # at once? Is a ping answered?
@@ -178,8 +177,7 @@ times = {}
 
 for endpoint in (async_words, async_def_sync_stream, def_sync_stream):
     with Timeline() as timeline:
-        counts = await crowd(endpoint, 5, "Hello", model)
-    print(endpoint.__name__, counts)
+        print(endpoint.__name__, await crowd(endpoint, 5, "Hello", model))
     times[endpoint.__name__] = timeline
 
 Timeline.compare(times)
@@ -212,8 +210,7 @@ def def_invoke(message: str):
 
 model.pace(ttft=3, per_token=0.001)  # long enough for 41 to arrive
 for endpoint in (async_words, def_invoke):
-    counts = await crowd(endpoint, 41, "Hello", model)
-    print(endpoint.__name__, counts)
+    print(endpoint.__name__, await crowd(endpoint, 41, "Hello", model))
 
 # %% [markdown]
 # Threads do for a few users. For many, use `async def` with async calls in it,

@@ -183,10 +183,9 @@ await two_answers(schema=int)
 # %%
 after.clear()
 await hall.ainvoke(WISH, on("2"))
-await asyncio.gather(
-    hall.ainvoke(Command(resume="yes"), on("2")),
-    hall.ainvoke(Command(resume="no"), on("2")),
-)
+yes = hall.ainvoke(Command(resume="yes"), on("2"))
+no = hall.ainvoke(Command(resume="no"), on("2"))
+await asyncio.gather(yes, no)
 print(len(after), "answers were carried out")
 
 # %% [markdown]
