@@ -76,7 +76,7 @@ def add_reading(app, runs):
 
 # %%
 async def events(graph, question):
-    # TODO (about 6 lines)
+    # TODO (about 8 lines)
     # solution
     try:
         async for text in said(graph, question):
