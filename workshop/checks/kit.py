@@ -623,6 +623,12 @@ async def stop(task: asyncio.Task[Any]) -> bool:
     return await until(task.done)
 
 
+async def collect(stream: AsyncIterator[Any], parts: list[Any]) -> None:
+    """Read a stream to its end; each part is in ``parts`` as it comes."""
+    async for part in stream:
+        parts.append(part)
+
+
 WAYS_TO_LEAVE = ("cancel", "aclose", "anyio")
 
 
@@ -638,11 +644,6 @@ async def leave(
     that had come. With ``aclose`` at least one part must have come.
     """
     parts: list[Any] = []
-
-    async def read() -> None:
-        async for part in stream:
-            parts.append(part)
-
     if by == "aclose":
         async for part in stream:
             parts.append(part)
@@ -650,12 +651,12 @@ async def leave(
                 break
         await stream.aclose()
     elif by == "cancel":
-        reading = start(read())
+        reading = start(collect(stream, parts))
         await until(lambda: when(parts) or reading.done())
         await stop(reading)
     else:
         async with anyio.create_task_group() as group:
-            group.start_soon(read)
+            group.start_soon(collect, stream, parts)
             await until(lambda: when(parts))
             group.cancel_scope.cancel()
     return parts

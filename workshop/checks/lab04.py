@@ -51,11 +51,11 @@ async def _nothing(state: Dishes) -> None:
 
 async def all_reports(answer: Answer) -> str:
     """04.0: all that is written to custom, also inside, in order."""
-    runs: list[str] = []
+    runs: list[list[str]] = []
 
     def writer(*parts: Any) -> Any:
         def write_all(state: Dishes) -> None:
-            runs.append("ran")
+            runs.append(state["dishes"])
             write = get_stream_writer()
             for part in parts:
                 write(part)
@@ -67,15 +67,17 @@ async def all_reports(answer: Answer) -> str:
     deep = _chain(Dishes, greet=writer("Welcome!"), floor=floor, bye=_nothing)
     flat = _chain(Dishes, greet=writer("Hello!", "Hello!"))
     inside = [*AWKWARD_PARTS, "good", {"euros": 9}]
-    for graph, expected in (
-        (deep, ["Welcome!", *inside]),
-        (flat, ["Hello!", "Hello!"]),
+    for graph, dish, expected in (
+        (deep, "soup", ["Welcome!", *inside]),
+        (flat, "cake", ["Hello!", "Hello!"]),
     ):
         runs.clear()
-        value = await result(answer, graph=graph, order={"dishes": []})
+        value = await result(answer, graph=graph, order={"dishes": [dish]})
         reports = expect(value, list, "a list of what was written")
         if not runs:
             raise Wrong("the graph never ran")
+        if runs[0] != [dish]:
+            raise Wrong(f"the graph got {runs[0]}, not the order of {dish}")
         if reports == expected:
             continue
         if reports == ["Welcome!"]:

@@ -192,7 +192,8 @@ async def _waited(answer: Answer, dish: str, waiter_first: bool) -> int:
     cook = create_agent(AgentModel(script=cooks), [price], name="cook")
 
     async def serve(state: MessagesState) -> Any:
-        return await waiter.ainvoke(_ask(dish))
+        asked = [m for m in state["messages"] if m.type == "human"]
+        return await waiter.ainvoke({"messages": asked})
 
     async def order(state: MessagesState) -> Any:
         told = ToolMessage("The kitchen is open", tool_call_id="call_9")
@@ -240,6 +241,9 @@ async def _waited(answer: Answer, dish: str, waiter_first: bool) -> int:
     await reading
 
     waiter_model.must_be_used("graph")
+    asked = waiter_model.calls[0].asked
+    if asked != dish:
+        raise Wrong(f"the waiter was asked {asked!r}, not {dish!r}")
     text = "".join(pieces)
     if not text:
         raise Wrong(
