@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Lab 09: build a run that its readers come back to
 #
-# lesson: [09 · Events and resume](../notebooks/09_events_and_resume.ipynb) ·
-# [exercise](../exercises/09_events_and_resume.ipynb) ·
-# [solution](../solutions/09_events_and_resume.ipynb)
+# lesson: [09 · Events and resume](../notebooks/09_resume_streaming.ipynb) ·
+# [exercise](../exercises/09_resume_streaming.ipynb) ·
+# [solution](../solutions/09_resume_streaming.ipynb)
 
 # %% [markdown]
 # Three tasks, about {minutes} minutes. You will
