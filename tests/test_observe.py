@@ -581,7 +581,7 @@ def test_a_picture_has_no_background_and_can_be_read_on_any():
 
     timeline = drawn([finished(0, 1)])
     svg = picture(timeline.html())
-    assert max(float(e.get("width", 0)) for e in svg.iter()) < 700
+    assert max(float(e.get("width", 0)) for e in svg) < 700
     for page in "#ffffff", "#111111":
         assert contrast(INK, page) > 4.3
         assert contrast(BLOCKED, page) > 3

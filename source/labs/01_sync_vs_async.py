@@ -56,7 +56,7 @@ print(meter)
 # **Write** `answer_all(graph, questions)`. It returns the same list of texts,
 # in the order of the questions. There may be any number of them, and the same
 # question twice. Each is asked once, in a run of its own, and all are in
-# flight at once.
+# flight at once. The error of one that fails passes on.
 #
 # **Expected:** with three questions, 3 requests are in flight at once.
 

@@ -23,8 +23,8 @@
 # Cells**.
 #
 # Most lessons ask you to **predict** before you run. Do it: a wrong guess is
-# what you remember. In JupyterLab the stored output below a prediction is
-# collapsed; it opens when you click on the three dots.
+# what you remember. In JupyterLab the stored output below a prediction stays
+# collapsed until you run the cell, or click on the three dots.
 #
 # A check prints one line. ⬜ means not started, ❌ names the mistake, and
 # ✅ says what was proven.

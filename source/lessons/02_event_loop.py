@@ -131,7 +131,8 @@ for line in run_script(SCRIPT):
 
 # %% [markdown]
 # The report names the coroutine and its line. What was cut off here is where
-# the task was made, and the end: `took 0.301 seconds`.
+# the task was made, and the end: `took 0.301 seconds`. It comes from the
+# logger `asyncio`, as a warning.
 #
 # ## A thread for what cannot await
 #
@@ -223,7 +224,8 @@ print("cancelled:", task.cancelled())
 #
 # ## What the errors say
 #
-# Each names the type that does not fit.
+# Whoever confuses the sync and the async form gets a `TypeError`. It names the
+# type that does not fit.
 
 
 # %%
@@ -326,11 +328,11 @@ first, second, lost = run_script(SCRIPT)
 print(first, "before", second)
 
 # %% [markdown]
-# On Python 3.14 and later it breaks more. After `apply()`,
-# `asyncio.current_task()` is `None`. `asyncio.timeout` raises, and AnyIO, on
-# which the HTTP client of `ChatOpenAI` is built, finds no loop. Every model
-# call fails. The script above has asked for the current task, too. Here is
-# whether your Python does what this text says.
+# On Python 3.14 and later its last version, 1.6.0, breaks more. After
+# `apply()`, `asyncio.current_task()` is `None`. So `asyncio.timeout` raises,
+# and AnyIO, on which the HTTP client of `ChatOpenAI` is built, finds no loop.
+# Every model call fails. The script above asked for the current task, too.
+# Here is whether your Python does what this text says.
 
 # %%
 expected = sys.version_info >= (3, 14)
@@ -344,7 +346,8 @@ print("as the text says:", lost == str(expected))
 # ## Check yourself
 #
 # `slow` is a function that blocks. Return what it returns for each of the
-# tables, in their order. The event loop stays free, and the calls overlap.
+# tables, in their order. The event loop stays free, the calls overlap, and
+# an error passes on.
 
 # %%
 from workshop.checks import check

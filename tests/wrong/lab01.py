@@ -74,6 +74,17 @@ async def starts_the_range_at_one(graph, tables):
     return [state["messages"][-1].text for state in states]
 
 
+@wrong("01.0", "a call failed, and its error did not pass on")
+async def gathers_the_errors_of_tables(graph, tables):
+    calls = [answer_one(graph, table) for table in range(tables)]
+    return await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def answer_one(graph, table):
+    state = await graph.ainvoke(order(table))
+    return state["messages"][-1].text
+
+
 @wrong("01.0", "the list holds calls that nobody awaited")
 async def forgets_gather(graph, tables):
     return [graph.ainvoke(order(n)) for n in range(tables)]
@@ -193,6 +204,12 @@ async def sorts_them(graph, questions):
 async def knows_three(graph, questions):
     calls = [answer(graph, questions[n]) for n in (0, 1, 2)]
     return await asyncio.gather(*calls)
+
+
+@wrong("01.1", "a call failed, and its error did not pass on")
+async def gathers_the_errors(graph, questions):
+    calls = [answer(graph, question) for question in questions]
+    return await asyncio.gather(*calls, return_exceptions=True)
 
 
 @right("01.1")

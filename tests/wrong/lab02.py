@@ -56,6 +56,12 @@ async def forgets_return(slow, tables):
     await asyncio.gather(*[asyncio.to_thread(slow, n) for n in tables])
 
 
+@wrong("02.0", "a call failed, and its error did not pass on")
+async def gathers_the_errors(slow, tables):
+    calls = [asyncio.to_thread(slow, table) for table in tables]
+    return await asyncio.gather(*calls, return_exceptions=True)
+
+
 @right("02.0")
 async def uses_an_own_pool(slow, tables):
     loop = asyncio.get_running_loop()

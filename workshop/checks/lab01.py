@@ -37,6 +37,7 @@ async def tables_together(answer: Answer) -> str:
     """01.0: serve some tables together, texts in the order of the tables."""
     for tables in (3, 4):
         await _together(answer, tables, graph=None, tables=tables)
+    await _one_fails(answer, tables=3)
     return "three calls together: 3 requests were in flight at once"
 
 
@@ -45,6 +46,7 @@ async def questions_together(answer: Answer) -> str:
     await _together(answer, 3, graph=None, questions=QUESTIONS)
     again = ["The bill?", "The bill?", "Any bread?", "A table?"]
     await _together(answer, 4, graph=None, questions=again)
+    await _one_fails(answer, questions=QUESTIONS)
     return "three calls together: 3 requests were in flight at once"
 
 
@@ -88,14 +90,33 @@ async def _together(answer: Answer, many: int, **given: Any) -> None:
         raise Wrong("the texts are in another order than the questions")
 
 
+async def _one_fails(answer: Answer, **given: Any) -> None:
+    numbers = itertools.count()
+    errors = [None, KeyError("salt"), None]
+    model = ScriptedModel.watching(
+        answer, lambda _: [errors[next(numbers) % 3] or "soup"]
+    )
+    try:
+        await result(answer, graph=chat_graph(model), **given)
+    except (KeyError, ExceptionGroup):
+        return
+    raise Wrong("a call failed, and its error did not pass on")
+
+
 # --- 01.2
 
 
 async def calls_overlap(answer: Answer) -> str:
     """01.2: any number of calls overlap, and none holds a thread."""
-    asyncio.get_running_loop().set_default_executor(
-        ThreadPoolExecutor(THREADS)
-    )
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS))
+    for guests in GUESTS:
+        await _serve(answer, guests)
+    return f"{GUESTS[0]} calls overlapped: {GUESTS[0]} requests in flight"
+
+
+async def _serve(answer: Answer, guests: int) -> None:
+    asked = [f"What does table {n} get?" for n in range(guests)]
     threads: set[int] = set()
 
     def script(asked: str) -> list[Any]:
@@ -105,19 +126,6 @@ async def calls_overlap(answer: Answer) -> str:
     model = ScriptedModel.watching(answer, script)
     built = call(answer, llm=model)
     graph = expect(built, CompiledStateGraph, "a compiled graph")
-    for guests in GUESTS:
-        await _serve(graph, model, guests, threads)
-    return f"{GUESTS[0]} calls overlapped: {GUESTS[0]} requests in flight"
-
-
-async def _serve(
-    graph: CompiledStateGraph,
-    model: ScriptedModel,
-    guests: int,
-    threads: set[int],
-) -> None:
-    asked = [f"What does table {n} get?" for n in range(guests)]
-    before = len(model.calls)
 
     async def serve_all() -> list[dict[str, Any]]:
         turns = [[("system", "Be kind."), ("user", text)] for text in asked]
@@ -144,7 +152,7 @@ async def _serve(
             "each call held a thread: however large their pool is, it is a "
             "limit"
         )
-    calls = model.calls[before:]
+    calls = model.calls
     if len(calls) < guests:
         raise Wrong(
             f"{guests} calls of the graph asked the model "

@@ -42,6 +42,7 @@ async def threads_overlap(answer: Answer) -> str:
     """02.0: call what blocks for each table, together, off the loop."""
     for tables in ([3, 1, 2], [7, 5, 7, 6]):
         await _tables(answer, tables)
+    await _table_fails(answer)
     return "3 calls at once, and the loop stayed free"
 
 
@@ -74,6 +75,19 @@ async def _tables(answer: Answer, tables: list[int]) -> None:
         )
     if texts != [f"soup for {table}" for table in tables]:
         raise Wrong("the texts are not those of the tables, in their order")
+
+
+async def _table_fails(answer: Answer) -> None:
+    def slow(table: int) -> str:
+        if table == 2:
+            raise KeyError("salt")
+        return "soup"
+
+    try:
+        await result(answer, slow=slow, tables=[1, 2, 3])
+    except (KeyError, ExceptionGroup):
+        return
+    raise Wrong("a call failed, and its error did not pass on")
 
 
 # --- 02.1
@@ -152,7 +166,7 @@ NESTED = (
 )
 BATCHES = [
     [["Soup?", "Bread?", "Cake?"], ["Tea?", "Milk?", "Tea?"]],
-    [["A table?"], ["The bill?", "Fish?"], ["Who waits?", "Why?"]],
+    [["The bill?", "Fish?"], ["A table?"], ["Who waits?", "Why?"]],
 ]
 
 

@@ -40,7 +40,8 @@ ENDS = {
     "still open": ("M-6-9l13 9-13 9z", "#fff"),
 }
 HEAD = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">'
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+    'width="{width}" height="{height}">'
     "<style>text{{font:600 {font}px system-ui,sans-serif;fill:{ink};"
     "white-space:pre}}</style>"
     '<pattern id="wait" width="7" height="7" patternUnits="userSpaceOnUse" '
