@@ -25,7 +25,7 @@ from langchain_openai import ChatOpenAI
 from services_client import FIRST, PER_TOKEN, TOKENS, WORDS
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "solutions"))
-from service import DictChunks
+from service.model import DictChunks
 
 llm = ChatOpenAI(model="gpt-4o")
 agent = create_agent(llm, tools=[])

@@ -37,6 +37,9 @@ from services_report import NOTES, SERVICE, Results, page
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+sys.path.insert(0, str(ROOT))
+from tests.postgres import postgres  # noqa: E402
+
 PYTHON = sys.executable
 LIMIT = 60.0  # seconds for a load
 SHORT = 10.0  # seconds for a load that would take too long
@@ -61,10 +64,19 @@ class Server:
 
 ASK = "?message={message}"
 RUNS = "/threads/{ask}/runs"
+SOLUTIONS = ROOT / "solutions"
+POSTGRES = {"SERVICE_DB": ""}  # `Bench.running` puts an empty one there
 RIVALS = [
     Server(NOTES, "endpoints:app", f"/chat{ASK}"),
     Server("sync generator, `def`", "endpoints:app", f"/sync{ASK}"),
-    Server(SERVICE, "service:app", RUNS, ROOT / "solutions"),
+    Server(SERVICE, "service:app", RUNS, SOLUTIONS),
+    Server(
+        f"{SERVICE}, PostgreSQL",
+        "service:app",
+        RUNS,
+        SOLUTIONS,
+        settings=POSTGRES,
+    ),
     Server(
         "sync `stream()` in `async def`",
         "endpoints:app",
@@ -76,11 +88,9 @@ RIVALS = [
 STEPS = [  # of service_without.py
     "dict chunks",
     "calm gc",
-    "memory in the journal's thread",
     "`stream_chunk_timeout=None`",
     "aiohttp",
     "callback",
-    "one send for late events",
 ]
 LAYERS = {  # path below /layers: what it is
     "asgi/": "words on a timer, plain ASGI",
@@ -132,6 +142,7 @@ class Bench:
             process(command, f"{self.model}/models")
         )
         self.names = count()
+        self.server = stack.enter_context(postgres())
 
     @contextmanager
     def running(self, server: Server) -> Iterator["Running"]:
@@ -143,11 +154,15 @@ class Bench:
         settings = {
             "OPENAI_BASE_URL": self.model,
             "OPENAI_API_KEY": "benchmark",
-            "SERVICE_DB": str(self.folder / f"{next(self.names)}.db"),
-            "MAX_RUNS": "10000",
-            "FIRST_TOKEN_TIMEOUT": str(LIMIT),
+            "SERVICE_MAX_RUNS": "10000",
+            "SERVICE_FIRST_TOKEN_TIMEOUT": str(LIMIT),
             **server.settings,
         }
+        if "SERVICE_DB" in settings:
+            settings["SERVICE_DB"] = self.server.database()
+        else:
+            path = self.folder / f"{next(self.names)}.db"
+            settings["SERVICE_DB"] = str(path)
         url = f"http://127.0.0.1:{port}/openapi.json"
         command += server.options
         with process(command, url, **settings) as pid:
@@ -236,7 +251,7 @@ def rows(bench: Bench, sizes: dict[int, int]) -> Iterator[dict]:
 def two_workers(bench: Bench, sizes: list[int]) -> Iterator[dict]:
     """The notes' endpoint and the service with two workers each."""
     for size in sizes:
-        for server in (RIVALS[0], RIVALS[2]):
+        for server in (RIVALS[0], *RIVALS[2:4]):
             server = replace(server, options=("--workers", "2"))
             with bench.running(server) as running:
                 yield running.load(size)
@@ -247,7 +262,7 @@ def until_twice(
 ) -> Iterator[dict]:
     """More and more streams, until the first token takes twice as long."""
     for _ in range(rounds):
-        for server in RIVALS[:3]:
+        for server in RIVALS[:4]:
             with bench.running(server) as running:
                 alone = running.load(1, asks=3)["first"]["p50"]
                 result = running.load(
@@ -262,7 +277,7 @@ def until_twice(
 
 def as_if_alone(bench: Bench, few: int, most: int) -> Iterator[dict]:
     """More and more streams, as long as each is served as if it were alone."""
-    for server in RIVALS[:3]:
+    for server in RIVALS[:4]:
         with bench.running(server) as running:
             alone = running.load(1, asks=3)
         for visitors in range(few, most + 1, 10):

@@ -40,10 +40,6 @@ What each step is, in the order in which you may want to take them over:
   callback with `run_inline` is called by the task that reads.
 - *calm gc*: `gc.freeze()` once all is loaded, and higher thresholds, so that
   a collection does not walk through all of LangChain.
-- *memory in the journal's thread*: `AsyncSqliteSaver` takes several trips to
-  its thread for each call, under one lock. With many runs at once that lock
-  is where first tokens wait.
-- *one send for late events*: what has piled up for a reader goes out at once.
 
 Tried and not taken: lists of modes and `version="v2"` (no gain),
 `astream_events` (see the layers), letting only a few runs start at a time (it

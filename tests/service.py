@@ -165,7 +165,7 @@ class Process:
     def said(self) -> str:
         return self.log.read_text("utf-8")
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         """Send one to the process that was started; all, for a stop."""
         assert self.process
         if number in (signal.SIGSTOP, signal.SIGCONT):

@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.browser import Lab, Notebook, browser_needed, eventually, lab
 
-LESSONS = ("01", "03", "05")
+LESSONS = ("01", "04", "06")
 # The first test waits for three kernels, and for JupyterLab itself.
 pytestmark = pytest.mark.timeout(240)
 
@@ -121,12 +121,13 @@ def test_slider_and_waiter(desk: Desk) -> None:
 
 
 def test_mode_explorer(desk: Desk) -> None:
-    lesson = desk[1]["03"]
+    lesson = desk[1]["04"]
     lesson.show()
     panel = widget(lesson)
     for tick in panel.get_by_role("checkbox").all():
         tick.uncheck()
     panel.get_by_label("updates").check()
+    panel.get_by_role("button", name="v1").click()
     screen = panel.locator("pre")
 
     def run(first: str) -> list[str]:
@@ -155,7 +156,7 @@ def test_mode_explorer(desk: Desk) -> None:
 
 def test_stop_ends_the_stream(desk: Desk) -> None:
     opened, lessons = desk
-    lesson = lessons["05"]
+    lesson = lessons["06"]
     lesson.show()
     panel = widget(lesson)
     text = panel.locator(".widget-html-content")
@@ -182,7 +183,7 @@ def test_stop_ends_the_stream(desk: Desk) -> None:
 
 def test_interrupt_ends_a_hanging_cell(desk: Desk) -> None:
     opened, lessons = desk
-    lesson = lessons["05"]
+    lesson = lessons["06"]
     lesson.show()
     opened.control("faults", kind="stall", after_tokens=3)
     ask = "async for chunk in llm.astream('What is LangGraph?'):\n"

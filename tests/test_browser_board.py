@@ -28,13 +28,13 @@ def play(opened: Lab) -> None:
     board = lesson.panel.locator(".jp-OutputArea-output:has(.jupyter-widgets)")
     start = board.get_by_role("button", name="Start")
     cancels = board.get_by_role("button", name="Cancel")
-    opened.control("pace", per_token=0.2)  # a person needs time to press
+    opened.control("pace", per_token=0.6)  # a person needs time to press
     # From its second event on, a widget's callback runs in another thread.
     for cancelled in 2, 0:
         opened.control("meter/reset")
         start.click()
         row = board.locator(".widget-hbox").nth(cancelled)
-        begun = row.get_by_text(re.compile("^[1-9] tokens$"))
+        begun = row.get_by_text(re.compile(r"^[1-9]\d* tokens?$"))
         expect(begun).to_be_visible()
         cancels.nth(cancelled).click()
 
@@ -45,4 +45,5 @@ def play(opened: Lab) -> None:
         eventually(over, "all four researches end")
         counts = opened.counts()
         assert (counts["requests"], counts["cut_off"]) == (4, 1)
-        expect(board.get_by_text("16 tokens")).to_have_count(3)
+        expect(board.get_by_text("16 tokens, done")).to_have_count(3)
+        expect(board.get_by_text("tokens, cancelled")).to_have_count(1)

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -299,7 +300,7 @@ def test_text_is_never_html(place: Place, chat: Chat) -> None:
     chat.page.reload()
     chat.ask(f"Say exactly: {evil}")
     expect(chat.page.locator(".assistant")).to_have_count(2)
-    chat.shows(evil)
+    chat.shows(evil.replace("\n", ""))
     assert chat.answer.inner_text() == evil  # its line break, too
     assert chat.page.locator("#log").locator("img, script, b").count() == 0
     assert chat.page.title() == "Chat"
@@ -1031,3 +1032,136 @@ def test_the_service_restarts(place: Place, chat: Chat) -> None:
     chat.button("Ask again").click()
     expect(chat.page.locator(".assistant")).to_have_count(2)
     chat.shows(ANSWER)
+
+
+# --- what an answer says, and how it ended
+
+MARKDOWN = "**bold** `code` and [a link](https://example.org/)"
+
+
+def test_markdown(place: Place, chat: Chat) -> None:
+    chat.ask(f"Say exactly: {MARKDOWN}")
+    chat.shows("bold code and a link")
+    assert chat.answer.locator("strong, code").count() == 2
+    link = chat.answer.get_by_role("link")
+    expect(link).to_have_attribute("rel", "noopener noreferrer")
+    chat.page.reload()
+    chat.shows("bold code and a link")
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        "![x](https://evil.example/x.png)",
+        "[x](javascript:document.title='run')",
+        "[x](data:text/html,<script>1</script>)",
+        "<svg onload=document.title='run'>",
+        "<math><mi xlink:href=javascript:1>x</mi></math>",
+        "<style>*{display:none}</style>",
+        "`<img src=x onerror=document.title='run'>`",
+        '<a href="javascript:document.title=1">x</a>',
+    ],
+)
+def test_markdown_can_do_nothing(place: Place, chat: Chat, evil: str) -> None:
+    asked: list[str] = []
+    chat.page.on("request", lambda request: asked.append(request.url))
+    chat.ask(f"Say exactly: {evil}")
+    expect(chat.button("Send")).to_be_enabled()
+    expect(chat.page.locator(".assistant")).to_have_count(1)
+    for link in chat.answer.locator("a").all():
+        address = link.get_attribute("href") or ""
+        assert not address.startswith(("javascript", "data"))
+        link.click(trial=True)
+    assert (
+        chat.page.locator("#log")
+        .locator("img, svg, math, style, script")
+        .count()
+        == 0
+    )
+    assert chat.page.title() == "Chat"
+    assert all(url.startswith(place.url) for url in asked)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"kind": "length", "after_tokens": 5}, "reached the model's limit"),
+        ({"kind": "content_filter", "after_tokens": 5}, "filtered"),
+        ({"kind": "refusal"}, "refused"),
+    ],
+    ids=["length", "filtered", "refused"],
+)
+def test_it_says_how_an_answer_ended(
+    place: Place, chat: Chat, fault: dict[str, Any], words: str
+) -> None:
+    place.model.fault(**fault)
+    chat.ask(NAME)
+    expect(chat.page.locator(".note")).to_contain_text(words)
+    assert chat.said()[1]
+    chat.page.reload()
+    expect(chat.page.locator(".note")).to_contain_text(words)
+
+
+def test_a_copy(place: Place) -> None:
+    chat = place.tab(permissions=["clipboard-read", "clipboard-write"])
+    chat.ask(f"Say exactly: {MARKDOWN}")
+    chat.shows("bold code and a link")
+    chat.button("Copy").click()
+    copied = chat.page.evaluate("navigator.clipboard.readText()")
+    assert copied == MARKDOWN
+
+
+def test_the_list_of_conversations(place: Place) -> None:
+    chat = place.tab()
+    past = chat.page.locator("#past")
+    past.locator("summary").click()
+    expect(past).to_contain_text("None yet.")
+    chat.ask(NAME)
+    chat.shows(ANSWER)
+    chat.button("New conversation").click()
+    chat.ask("What did I just say?")
+    chat.shows("This is the first thing you say to me.")
+    past.locator("summary").click()
+    expect(past.get_by_role("link")).to_have_text(
+        ["What did I just say?", NAME]
+    )
+    past.get_by_role("link", name=NAME).click()
+    chat.shows(ANSWER)
+    assert chat.said() == [NAME, ANSWER]
+    past.locator("summary").click()
+    past.get_by_role("button", name=f"Delete: {NAME}").click()
+    expect(past.get_by_role("link")).to_have_count(1)
+    expect(chat.page.locator("article")).to_have_count(0)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(place: Place, theme: str) -> None:
+    chat = place.tab(
+        color_scheme=theme, viewport={"width": 320, "height": 560}
+    )
+
+    def violations() -> list[str]:
+        found = Axe().run(chat.page).response["violations"]
+        return [f"{each['id']}: {each['help']}" for each in found]
+
+    assert violations() == []
+    chat.ask("Say exactly: ```\na long line " + "of code " * 30 + "\n```")
+    expect(chat.button("Send")).to_be_enabled()
+    assert violations() == []
+    chat.page.locator("#past summary").click()
+    expect(chat.page.locator("#past").get_by_role("link")).to_have_count(1)
+    assert violations() == []
+    chat.page.locator("#past summary").click()
+    place.model.fault("cut", after_tokens=3, times=2)
+    chat.ask(NAME)
+    expect(chat.notice).to_be_visible()
+    assert violations() == []
+    place.model.fault("stall", after_tokens=3)
+    chat.ask(NAME)
+    expect(chat.button("Stop")).to_be_enabled()
+    assert violations() == []
+    chat.button("Stop").click()
+    expect(chat.page.locator(".note")).to_have_text("Stopped.")
+    assert violations() == []
+    wide = "document.documentElement.scrollWidth"
+    assert chat.page.evaluate(wide) <= 320

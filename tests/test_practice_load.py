@@ -5,7 +5,7 @@ import json
 import signal
 
 import pytest
-from practice_client import chat, fast_model, send
+from practice_client import chat, fast_model
 from test_practice_schemas import requires_itself
 from test_practice_server import POSIX, alone, in_flight, meter
 

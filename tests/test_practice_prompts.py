@@ -133,6 +133,11 @@ def test_what_has_to_wait_waits():
     assert made == one("get_weather", city="Oslo")
 
 
+def test_a_transfer_is_no_search():
+    flights = offer("transfer_to_flights", "Transfer to the flight-search.")
+    assert answer(user("what's 5 + 7?"), tools=[flights]) != [flights.name]
+
+
 # Hand-offs
 
 
@@ -235,6 +240,17 @@ def test_categories_in_a_prompt():
     )
     assert say(prompt.format("My billing address changed")) == "Billing"
     assert say(prompt.format("Good morning")) == "General"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        ("Answer yes or no: is the sky green?", "no"),
+        ("Reply with only the word BLUE", "BLUE"),
+    ],
+)
+def test_plain_instructions(prompt, text):
+    assert say(prompt) == text
 
 
 def test_a_marker_that_ends_a_team_is_written():
@@ -345,6 +361,15 @@ def test_a_summary_of_the_conversation_above():
         user("Create a summary of the conversation above:"),
     )
     assert "bob" in said
+
+
+def test_what_the_user_said_is_remembered():
+    said = answer(
+        user("I like to bike. I live in Oslo."),
+        Turn("assistant", "Nice."),
+        user("Where do I live?"),
+    )
+    assert "Oslo" in said and "bike" not in said
 
 
 def test_a_question_about_a_context_is_answered_from_it():

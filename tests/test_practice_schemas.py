@@ -202,6 +202,8 @@ def test_generated_schemas_are_obeyed(answer):
         ("label", {"enum": ["train", "other"]}, "brain and rain", "other"),
         # a number that does not fit is not taken
         ("age", {"type": "integer", "minimum": 100}, "36, then 120", 120),
+        ("rating", {"type": "integer", "minimum": 1, "maximum": 5},
+         "Rate this from 1 to 5. It was good, 4 stars", 4),
         ("code", {"type": "string", "pattern": r"^[A-Z]{3}-\d{4}$"},
          "Where is order ABC-1234?", "ABC-1234"),
         ("host", {"type": "string", "format": "ipv4"},

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware
+from langchain_core.messages import AIMessage
 from pydantic import ValidationError
 
 from tests.postgres import NoPostgres, Postgres, postgres
@@ -28,6 +30,7 @@ from service.settings import Settings, in_one_line
 
 PRICE = "What is the price of the soup?"
 LONG = "Write 60 words"
+NAME = "Who are you?"
 
 
 class Place:
@@ -43,11 +46,13 @@ class Place:
 
 
 @asynccontextmanager
-async def place(db: str, **settings: Any) -> AsyncIterator[Place]:
+async def place(
+    db: str, base_url: str = "", **settings: Any
+) -> AsyncIterator[Place]:
     model = practice_model()
     model.pace(ttft=0.1, per_token=0.03)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENAI_BASE_URL", model.base_url)
+        patch.setenv("OPENAI_BASE_URL", base_url or model.base_url)
         patch.setenv("OPENAI_API_KEY", model.key)
         app = create_app(Settings(**{"db": db} | settings))
         site = serve(app)
@@ -62,7 +67,7 @@ def server() -> Iterator[Postgres | None]:
     try:
         with postgres() as running:
             yield running
-    except NoPostgres as error:
+    except NoPostgres:
         if os.environ.get("CI") and sys.platform == "linux":
             raise
         yield None
@@ -189,6 +194,103 @@ def model_says(
 
     model = Scripted(messages=iter([AIMessage("".join(pieces))]), **more)
     place.runs.agent = create_agent(model, [])
+
+
+# --- how it ended
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        ({"kind": "length", "after_tokens": 5}, "length"),
+        ({"kind": "content_filter", "after_tokens": 5}, "filtered"),
+        ({"kind": "refusal"}, "refused"),
+    ],
+    ids=["length", "filtered", "refused"],
+)
+async def test_complete_is_what_the_model_called_so(
+    at, fault: dict[str, Any], outcome: str
+) -> None:
+    async with at() as p:
+        p.model.fault(**fault)
+        events = await p.client.ask(NAME)
+        assert events[-1].name == "done"
+        assert events[-1].data["outcome"] == outcome
+        assert text_of(events)
+        thread = (await p.client.get("/threads/t")).json()
+        assert thread["messages"][1] == {
+            "role": "assistant",
+            "text": text_of(events),
+            "outcome": outcome,
+        }
+        assert (await p.client.ask(NAME))[-1].data["outcome"] == "complete"
+
+
+@pytest.mark.parametrize("kind", ["no_done", "error_event", "cut"])
+async def test_what_breaks_off_is_not_complete(at, kind: str) -> None:
+    async with at() as p:
+        p.model.fault(kind, after_tokens=4, times=3)
+        events = await p.client.ask(NAME)
+        assert events[-1].name == "error"
+        assert events[-1].data["code"] == "model_error"
+        assert text_of(events)
+        assert await p.client.said() == [NAME, text_of(events)]
+        p.model.pace(ttft=0)
+        while (await p.client.ask(NAME, "later"))[-1].name == "error":
+            pass  # what is left of the faults
+        assert (await p.client.ask(NAME))[-1].name == "done"
+
+
+async def test_a_length_within_a_call_breaks_nothing(at) -> None:
+    async with at() as p:
+        p.model.fault("length", after_tokens=1)
+        answer = await p.client.post(
+            "/threads/t/runs", json={"message": PRICE}
+        )
+        assert answer.status_code in (200, 502)
+        assert (await p.client.ask(NAME))[-1].data["outcome"] == "complete"
+
+
+@pytest.mark.parametrize("kind", ["unknown_tool", "doubled_name"])
+async def test_a_strange_call_breaks_nothing(at, kind: str) -> None:
+    async with at() as p:
+        p.model.fault(kind)
+        answer = await p.client.post(
+            "/threads/t/runs", json={"message": PRICE}
+        )
+        assert answer.status_code in (200, 502)
+        assert (await p.client.ask(NAME))[-1].data["outcome"] == "complete"
+
+
+async def test_a_model_that_thinks_is_alive(at) -> None:
+    async with at(first_token_timeout=1) as p:
+        p.model.fault("reasoning", seconds=3)
+        events = await p.client.ask(NAME)
+        names = [event.name for event in events]
+        assert names[:3] == ["start", "thinking", "token"]
+        assert events[-1].data["outcome"] == "complete"
+
+
+async def test_only_what_is_begun_again_is_taken_back(at) -> None:
+    """Text, a tool's call, and then the connection breaks."""
+
+    class Speaks(AgentMiddleware):
+        def before_model(self, state: Any, runtime: Any) -> Any:
+            if len(state["messages"]) == 1:
+                return {"messages": [AIMessage("I look. ")]}
+            return None
+
+    agent = agent_with([], middleware=[Speaks()])
+    async with at(agent=agent) as p:
+        p.model.fault("cut", after_tokens=3)
+        events = await p.client.ask(NAME)
+        names = [event.name for event in events]
+        assert names.count("restart") == 1
+        after = events[names.index("restart") + 1]
+        assert after.data["text"] == "I look. "
+        assert text_of(events).startswith("I look. ")
+        assert text_of(events).count("I look.") == 1
+        assert "".join((await p.client.said())[1:]) == text_of(events)
 
 
 # --- many clients
@@ -381,8 +483,9 @@ async def test_what_is_no_run_and_what_is_no_number(at) -> None:
         ({"kind": "server_error", "times": 3}, {}, 502),
         ({"kind": "cut", "after_tokens": 0, "times": 9}, {}, 502),
         ({"kind": "stall", "seconds": 60}, {"first_token_timeout": 1}, 504),
+        ({"kind": "refuse", "times": 9}, {}, 502),
     ],
-    ids=["rate limit", "server error", "cut", "stall"],
+    ids=["rate limit", "server error", "cut", "stall", "refuse"],
 )
 async def test_before_the_first_token_it_is_a_status(
     at, fault: dict[str, Any], settings: dict[str, Any], status: int
@@ -396,6 +499,23 @@ async def test_before_the_first_token_it_is_a_status(
             assert answer.headers["Retry-After"] == "0"
         await p.idle()
         assert await p.client.said() == []
+
+
+async def test_a_long_wait_is_told_at_once(at) -> None:
+    async with at() as p:
+        meter = p.model.meter()
+        p.model.fault("rate_limit", retry_after=120, times=3)
+        answer = await p.client.post("/threads/t/runs", json={"message": "Hi"})
+        assert answer.status_code == 429
+        assert answer.headers["Retry-After"] == "120"
+        assert meter.read().requests == 1
+
+
+async def test_a_model_that_is_not_there(at) -> None:
+    async with at(base_url="http://127.0.0.1:9/v1") as p:
+        answer = await p.client.post("/threads/t/runs", json={"message": "Hi"})
+        assert answer.status_code == 502
+        assert answer.json()["detail"] == "the model cannot be reached"
 
 
 async def test_a_break_in_mid_answer_begins_it_anew(at) -> None:

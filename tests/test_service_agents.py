@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests import agents
+from tests import agents, test_service
 from tests.service import text_of
-from tests.test_service import LONG, PRICE, at, db, server  # noqa: F401
 
-NAME = "Who are you?"
+at, db, server = test_service.at, test_service.db, test_service.server
+LONG, NAME, PRICE = test_service.LONG, test_service.NAME, test_service.PRICE
 ANSWER = "I am the practice model: I answer from a file, token by token."
 NO = "I do not talk about that."
 

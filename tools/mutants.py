@@ -247,6 +247,8 @@ def _of_call(node: ast.Call) -> Iterator[Change]:
         big = [ast.Constant(1_000_000)]
         yield f"no limit: {was}", lambda: setattr(node, "args", big)
     for shim in _INSTEAD.get(name.rsplit(".", 1)[-1], ()):
+        if shim == "_gathered_errors" and "return_exceptions" in was:
+            continue
         yield (
             f"{shim[1:]} for {was[:60]}",
             lambda shim=shim: setattr(node, "func", ast.Name(shim)),
@@ -255,9 +257,7 @@ def _of_call(node: ast.Call) -> Iterator[Change]:
 
 def _makes(value: ast.expr) -> bool:
     """Whether it makes something that one call may leave for another."""
-    if isinstance(value, ast.Call):
-        return True
-    return isinstance(value, ast.List | ast.Dict | ast.Set | ast.Constant)
+    return isinstance(value, ast.Call | ast.List | ast.Dict | ast.Set)
 
 
 def _kept(line: ast.Assign) -> Callable[[], None]:

@@ -12,6 +12,7 @@ from langchain.agents.middleware import (
     ModelResponse,
     wrap_model_call,
 )
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import trim_messages
 from langchain_core.messages.utils import count_tokens_approximately
 from langgraph.graph.state import CompiledStateGraph
@@ -41,16 +42,25 @@ async def open_agent(settings: Settings) -> AsyncIterator[CompiledStateGraph]:
         request: ModelRequest,
         handler: Callable[[ModelRequest], Awaitable[ModelResponse]],
     ) -> ModelResponse:
-        """Give the model the newest messages that it has room for."""
-        newest = trim_messages(
-            request.messages,
-            max_tokens=settings.context_tokens,
-            token_counter=count_tokens_approximately,
-            start_on="human",
-        )
-        # A question that is too long alone: let the model say so.
-        newest = newest or request.messages[-1:]
-        return await handler(request.override(messages=newest))
+        """Give the model the newest messages that it has room for.
+
+        Tokens are estimated; if the model still says that it is too much, it
+        gets half of it. A question that is too long alone is an error.
+        """
+        room = settings.context_tokens
+        while True:
+            newest = trim_messages(
+                request.messages,
+                max_tokens=room,
+                token_counter=count_tokens_approximately,
+                start_on="human",
+            )
+            if not newest:
+                return await handler(request)
+            try:
+                return await handler(request.override(messages=newest))
+            except ContextOverflowError:
+                room //= 2
 
     async with open_model(settings) as llm:
         yield create_agent(llm, tools=[price], middleware=[shorten])

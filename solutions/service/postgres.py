@@ -102,8 +102,8 @@ class Postgres:
             # To wait in pg_advisory_lock would hold up the one who has it:
             # the saver makes an index CONCURRENTLY.
             lock = "SELECT pg_try_advisory_lock(%s, -1)"
-            while not (await _all(db, lock, [SPACE]))[0][0]:
-                await asyncio.sleep(0.1)  # noqa: ASYNC110
+            while not (await _all(db, lock, [SPACE]))[0][0]:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
             await AsyncPostgresSaver(db).setup()  # type: ignore[arg-type]
             serial = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
             await db.execute(TABLES.format(serial=serial))
@@ -112,8 +112,11 @@ class Postgres:
     async def _hold(self) -> None:
         """Take the lock that says that this worker is alive, and listen."""
         db = await self._connect()
-        lock = "SELECT pg_try_advisory_lock(%s, %s)"
-        while not (await _all(db, lock, [SPACE, self.worker]))[0][0]:
+        lock, mine = (
+            "SELECT pg_try_advisory_lock(%s, %s)",
+            [SPACE, self.worker],
+        )
+        while not (await _all(db, lock, mine))[0][0]:  # noqa: ASYNC110
             # The server has not noticed yet that our last session is gone.
             await asyncio.sleep(0.5)
         await db.execute("LISTEN service")

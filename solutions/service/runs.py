@@ -476,8 +476,9 @@ class Runs:
             began = loop.time()
 
             def on_begin() -> None:
-                FIRST.observe(loop.time() - began)
-                limit.reschedule(loop.time() + self.settings.run_timeout)
+                if run.why != "ended":
+                    FIRST.observe(loop.time() - began)
+                    limit.reschedule(loop.time() + self.settings.run_timeout)
 
             run.on_begin = on_begin
             while True:
@@ -494,7 +495,6 @@ class Runs:
                         tries += 1
                         await asyncio.sleep(tries / 2)
                 given = None  # go on from the last checkpoint
-            run.on_begin = lambda: None
             state = await graph.aget_state(config_of(run.place))
         return [
             {"id": each.id, "value": each.value} for each in state.interrupts

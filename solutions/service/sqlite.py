@@ -75,11 +75,11 @@ class Sqlite:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        # Whoever may read the file may read what people said.
+        Path(path).touch(0o600)
         self.worker = secrets.randbits(31)
         self.lock = FileLock(self._lock_of(self.worker), mode=0o600)
         self.lock.acquire(blocking=False)
-        # Whoever may read the file may read what people said.
-        Path(path).touch(0o600)
         self.writer = Line(path)
         self.writer.saver.setup()  # it turns write-ahead logging on
         self.writer.db.executescript(
@@ -163,7 +163,7 @@ class Sqlite:
         lock = FileLock(self._lock_of(worker), mode=0o600)
         try:
             with lock.acquire(blocking=False):
-                Path(lock.lock_file).unlink(missing_ok=True)
+                os.unlink(lock.lock_file)
                 return False
         except Timeout:
             return True

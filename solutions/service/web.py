@@ -24,7 +24,8 @@ from service.settings import Settings
 GRACE = 3  # seconds that an ending process gives to who does not read
 POLICY = (
     "default-src 'none'; connect-src 'self'; script-src 'self'; "
-    "style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+    "style-src 'self'; img-src 'self' data:; base-uri 'none'; "
+    "form-action 'none'; "
     "frame-ancestors "
 )
 QUIET = {"/health", "/ready", "/metrics"}  # paths that are not logged
@@ -51,7 +52,9 @@ def may_come(host: str, settings: Settings) -> bool:
     return any(fnmatch(name, each) for each in settings.hosts.split(","))
 
 
-async def guarded(app: Any, state: Any, scope: Any, receive: Any, send: Send):
+async def guarded(
+    app: Any, state: Any, scope: Any, receive: Any, send: Send
+) -> None:
     """Serve one request of `app`; `state` has its settings and runs."""
     about.set({})
     began, status = time.monotonic(), 0

@@ -47,7 +47,7 @@ print(repr(await all_or_nothing(agent, "What is LangGraph?", 0.5)))
 # **Write** the rest of `answer_within(graph, question, seconds)`. It returns
 # the text that came within that time, all nodes together, and the model's call
 # has ended then. The limit is for the whole answer, and the graph stays as it
-# is. A cancel or an error that is not yours comes out.
+# is. A cancel that is not yours comes out.
 #
 # **Expected:** of an answer that stalls after 3 tokens, 3 tokens.
 

@@ -79,11 +79,11 @@ print(await crowd(slow, 3, "Hello", model))
 
 # %%
 async def greet(agent, table_of, message, guest):
-    # TODO (about 6 lines)
+    question = {"messages": [("user", message)]}
+    # TODO (about 5 lines)
     # solution
     table = await asyncio.to_thread(table_of, guest)
     yield f"Table {table}: "
-    question = {"messages": [("user", message)]}
     async for part in agent.astream(
         question, stream_mode="messages", version="v2"
     ):
@@ -130,18 +130,20 @@ await check("07.1", greet)
 # `openai.APIError`. It leaves every other error as it is: that is a bug of
 # yours. A failure after the first part breaks the response off.
 #
+# `all_parts` is done; it needs `first`, which you find.
+#
 # **Expected:** 429, 502, and a stream that is broken off is not whole.
 
 
 # %%
 async def honest(parts):
-    # TODO (about 8 lines)
-    # solution
     async def all_parts():
         yield first
         async for part in parts:
             yield part
 
+    # TODO (about 7 lines)
+    # solution
     try:
         first = await anext(parts, "")
     except openai.RateLimitError as error:
@@ -165,8 +167,7 @@ await check("07.2", honest)
 # <details><summary>Hint 2: nearly the answer</summary>
 #
 # `first = await anext(parts, "")` in a `try`. A rate limit is an `APIError`
-# as well, so it comes first. Then a small generator yields `first` and goes
-# on with `parts`.
+# as well, so it comes first. Then return a response of `all_parts()`.
 #
 # </details>
 

@@ -11,9 +11,8 @@
 # - make one function of the lesson's three cells, for any stream;
 # - end a run whose client leaves before the first word.
 #
-# Write your code where the `...` is, and run that cell and the check below
-# it. Each task has two hints. The next cell is folded: it has the imports,
-# `words`, and `honest` of lab 07.
+# Write where the `...` is, then run that cell and the check. The next cell is
+# folded: imports, `words`, `END`, `honest` of lab 07, and `hung_up`.
 
 # %% tags=["folded"]
 import asyncio
@@ -31,6 +30,7 @@ from workshop.model import connect
 model = connect()
 llm = ChatOpenAI(model=model.name, stream_chunk_timeout=None)
 agent = create_agent(llm, tools=[])
+END = object()
 
 
 async def words(message):
@@ -58,22 +58,23 @@ async def honest(parts):
     return StreamingResponse(all_parts())
 
 
+async def hung_up(request):
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 # %% [markdown]
 # ## Task 1: any stream in a task of its own
 #
 # **Write** `in_own_task(stream)`, an async generator. It yields what `stream`
-# yields, each part as it comes and whatever it is, `None` too. It raises what
-# `stream` raises. Whoever leaves it, at any time and in any way, cancels the
+# yields, each part as it comes, `None` too. It raises what `stream`
+# raises. Whoever leaves it, at any time and in any way, cancels the
 # run behind this `stream`, and no other.
-#
-# `pump` is written. You start it, and read the queue.
 #
 # **Expected:** every run whose reader leaves is cut off, and only those.
 
+
 # %%
-END = object()
-
-
 async def in_own_task(stream):
     queue = asyncio.Queue()
 
@@ -84,9 +85,9 @@ async def in_own_task(stream):
         finally:
             queue.put_nowait(END)
 
+    run = asyncio.create_task(pump())
     # TODO (about 8 lines)
     # solution
-    run = asyncio.create_task(pump())
     try:
         while True:
             part = await queue.get()
@@ -104,16 +105,16 @@ await check("08.1", in_own_task)
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
 #
-# AnyIO cancels your generator again and again. The run must be out of its
-# reach, in a task. When do you stop to read, where does the error come out,
-# and where do you cancel the task?
+# AnyIO cancels your generator again and again, and the run is out of its
+# reach. When do you stop to read, where does the error come out, and where do
+# you cancel the run?
 #
 # </details>
 #
 # <details><summary>Hint 2: nearly the answer</summary>
 #
-# `asyncio.create_task(pump())`. Yield parts from the queue until you get
-# `END`, then await the task, for its error. Cancel it in `finally`.
+# Yield parts from the queue until you get `END`, then await `run`, for its
+# error. Cancel it in `finally`.
 #
 # </details>
 
@@ -136,17 +137,9 @@ _ = await leave(thrifty, "Tell me a story in 40 words", model)
 # ## Task 2: gone before the first word
 #
 # An honest status waits for the first part. Meanwhile there is no response
-# yet, and nobody looks whether the client is still there. `hung_up` waits
-# until it has left.
-
-
-# %%
-async def hung_up(request):
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-# %% [markdown]
+# yet, and nobody looks whether the client is still there. `hung_up(request)`
+# waits until it has left.
+#
 # **Write** `respond(request, stream)`. It returns what `honest` makes of
 # `in_own_task(stream)`, or raises what `honest` raises. If the client leaves
 # before that is there, the run ends at once, and it returns any `Response`.
@@ -206,7 +199,7 @@ _ = await leave(chat, "Tell me a story in 40 words", model)
 # %% [markdown]
 # ## Keep
 #
-# - A task of its own, a queue, and one `cancel` in `finally`.
+# - A task of its own, and one `cancel` in `finally`.
 # - Before there is a response, look for the client yourself.
 #
 # **Next:** [09 · Events and resume](../notebooks/09_events_and_resume.ipynb)

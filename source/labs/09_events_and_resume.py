@@ -12,9 +12,9 @@
 # - keep its events for readers who come, go and come back;
 # - put that behind two routes.
 #
-# Write your code where the `...` is, and run that cell and the check below
-# it. Each task has two hints. The next cell is folded: it has the imports, an
-# agent, and `said`, which yields each piece that a graph's model says.
+# Write where the `...` is, then run that cell and the check. The next cell is
+# folded: imports, an agent, `said`, which yields each piece that a graph's
+# model says, and `add_reading` for task 3.
 
 # %% tags=["folded"]
 import asyncio
@@ -46,6 +46,21 @@ async def said(graph, question):
             yield message.text
 
 
+def add_reading(app, runs):
+    async def find(run_id: str):
+        if run_id not in runs:
+            raise HTTPException(404, "no such run")
+        return runs[run_id]
+
+    @app.get("/runs/{run_id}", response_class=EventSourceResponse)
+    async def read(
+        follow: Annotated[object, Depends(find)],
+        last_event_id: Annotated[int, Header(ge=0)] = 0,
+    ):
+        async for event in follow(last_event_id):
+            yield event
+
+
 # %% [markdown]
 # ## Task 1: an end that says so
 #
@@ -61,7 +76,7 @@ async def said(graph, question):
 
 # %%
 async def events(graph, question):
-    # TODO (about 7 lines)
+    # TODO (about 6 lines)
     # solution
     try:
         async for text in said(graph, question):
@@ -110,8 +125,7 @@ async for event in events(agent, "soup"):
 # %% [markdown]
 # ## Task 2: a run that outlives its readers
 #
-# Task 1 gives events to one reader, once. Now there may be several, and they
-# may come late.
+# Now there may be several readers, and they may come late.
 #
 # **Write** `start_run(events)`, a plain `def`. It starts a task that reads
 # that async iterator, and returns `follow`. `follow(seen)`, an async
@@ -120,7 +134,8 @@ async for event in events(agent, "soup"):
 # When the iterator has ended or failed, `follow` ends. A reader who leaves
 # changes nothing for the run, and nothing for others.
 #
-# `write` is done. You write `follow`.
+# As it stands, `follow` never waits: a reader who has seen everything goes
+# round and round, and stops the event loop.
 #
 # **Expected:** no event lost or doubled, for readers of three kinds.
 
@@ -141,14 +156,14 @@ def start_run(events):
             changed.set()
 
     async def follow(seen):
-        # TODO (about 6 lines)
-        # solution
         while seen < len(log) or not task.done():
-            if seen >= len(log):
-                await changed.wait()
             for event in log[seen:]:
                 seen += 1
                 yield event
+            # TODO (about 2 lines)
+            # solution
+            if seen >= len(log) and not task.done():
+                await changed.wait()
 
     task = asyncio.create_task(write())
     return follow
@@ -160,16 +175,16 @@ await check("09.2", start_run)
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
 #
-# Event number 6 is `log[5]`. What does a reader wait for who has seen all of
-# it? And how does it learn that there will be no more?
+# What does a reader wait for who has seen all of it? And when must it not
+# wait, because nobody would wake it?
 #
 # </details>
 #
 # <details><summary>Hint 2: nearly the answer</summary>
 #
-# Loop while there is more in the log, or the task is not done. If the reader
-# has seen everything, await `changed.wait()`. Then yield `log[seen:]`, and
-# count.
+# If the reader has seen everything, and the task is not done, await
+# `changed.wait()`. It comes back when something was written, and when the
+# task ends.
 #
 # </details>
 
@@ -196,7 +211,8 @@ print([event.id async for event in follow(8)])
 # once, with a new id. `GET /runs/{id}` streams it, from after `Last-Event-ID`
 # on. An unknown run gets 404.
 #
-# `GET` is done. You write `POST`, with `start_run` of task 2.
+# `add_reading` adds `GET`: it reads the `follow` that stands in `runs` under
+# the id. You write `POST`, with `start_run` of task 2.
 #
 # **Expected:** dropped after 5 events, nothing lost, and one run for each
 # `POST`.
@@ -207,24 +223,13 @@ def resumable(ask):
     app = FastAPI()
     runs = {}
 
-    async def find(run_id: str):
-        if run_id not in runs:
-            raise HTTPException(404, "no such run")
-        return runs[run_id]
-
-    @app.get("/runs/{run_id}", response_class=EventSourceResponse)
-    async def read(
-        follow: Annotated[object, Depends(find)],
-        last_event_id: Annotated[int, Header(ge=0)] = 0,
-    ):
-        async for event in follow(last_event_id):
-            yield event
+    add_reading(app, runs)
 
     @app.post("/runs")
     async def start(question: str):
-        # TODO (about 3 lines)
-        # solution
         run_id = uuid4().hex
+        # TODO (about 2 lines)
+        # solution
         runs[run_id] = start_run(ask(question))
         return {"run": run_id}
 
@@ -238,14 +243,14 @@ await check("09.3", resumable)
 # <details><summary>Hint 1: where to look</summary>
 #
 # What does `GET` take out of `runs`, and under which name? `start_run` makes
-# it. It returns at once; do not wait for the end of the run.
+# it. Do not wait for the end of the run.
 #
 # </details>
 #
 # <details><summary>Hint 2: nearly the answer</summary>
 #
-# `uuid4().hex` is the id, and the key in `runs`. The value is what
-# `start_run(ask(question))` returns.
+# `run_id` is the key in `runs`. The value is what `start_run(ask(question))`
+# returns. Then return the id.
 #
 # </details>
 

@@ -60,8 +60,8 @@ async def tokens(graph, config, text):
 
 
 # %% [markdown]
-# `forgetful` makes its saver where it needs it, for each request, as many
-# servers do.
+# `forgetful` makes its saver where it needs it, for each request. So each has
+# a memory of its own, which ends with its request.
 
 
 # %%
@@ -70,15 +70,6 @@ async def forgetful(llm, thread, text):
     async for token in tokens(chat, on(thread), text):
         yield token
 
-
-# %% [markdown]
-# Each saver has a memory of its own, and this one ends with its request.
-
-# %%
-for text in ("My name is Ada", "What is my name?"):
-    async for token in forgetful(llm, "ada", text):
-        print(token, end="")
-    print()
 
 # %% [markdown]
 # **Write** `answer(llm, path, thread, text)`, an async generator. It keeps
@@ -134,7 +125,8 @@ await check("14.1", answer)
 # Three nodes, three requests. Somebody leaves when the first node is done,
 # and comes back later. The next cell is folded: it makes the graph `menu`,
 # with the nodes `soup`, `fish` and `cake`, and `nodes(graph, config, given)`,
-# which yields the names of the nodes of a run, each when it is done.
+# which yields the names of the nodes of a run, each when it is done. Its guest
+# begins anew each time. Count the requests.
 
 # %% tags=["folded"]
 from langgraph.graph import START, MessagesState, StateGraph
@@ -166,10 +158,6 @@ builder.add_sequence([soup, fish, cake])
 builder.add_edge(START, "soup")
 menu = builder.compile(checkpointer=InMemorySaver())
 
-# %% [markdown]
-# This guest begins anew each time. Count the requests.
-
-# %%
 ORDER = {"messages": [("user", "The menu, please")]}
 
 with model.meter() as meter:

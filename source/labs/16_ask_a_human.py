@@ -19,16 +19,9 @@ from workshop.model import connect
 
 model = connect()
 from langchain.agents import create_agent
-from langchain.messages import (
-    AIMessage,
-    HumanMessage,
-    RemoveMessage,
-    ToolMessage,
-)
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command, interrupt
 
 from workshop.checks import check
@@ -38,14 +31,19 @@ llm = ChatOpenAI(model=model.name, stream_chunk_timeout=None)
 # %% [markdown]
 # ## Task 1: a chat that asks back
 #
-# The next cell is folded. It has `on(thread)`, as in the lesson, and
-# `tokens(graph, thread, given)`, which runs a graph with any input and yields
-# the tokens that its models write.
+# The next cell is folded. It has `on(thread)` and `open_questions(graph,
+# thread)`, as in the lesson, and `tokens(graph, thread, given)`, which runs a
+# graph with any input and yields the tokens that its models write.
 
 
 # %% tags=["folded"]
 def on(thread):
     return {"configurable": {"thread_id": thread}}
+
+
+async def open_questions(graph, thread):
+    state = await graph.aget_state(on(thread))
+    return [asked.value for asked in state.interrupts]
 
 
 async def tokens(graph, thread, given):
@@ -79,8 +77,7 @@ for text in ("the soup", "4"):
     print("guest:", text)
     async for token in tokens(waiter, "1", {"messages": [("user", text)]}):
         print("waiter:", token)
-state = await waiter.aget_state(on("1"))
-print("still waits:", [asked.value for asked in state.interrupts])
+print("still waits:", await open_questions(waiter, "1"))
 
 # %% [markdown]
 # **Write** `chat(graph, thread, text)`, an async generator of texts. If the
@@ -95,18 +92,15 @@ print("still waits:", [asked.value for asked in state.interrupts])
 
 # %%
 async def chat(graph, thread, text):
-    # TODO (about 6 lines)
+    # TODO (about 5 lines)
     # solution
-    state = await graph.aget_state(on(thread))
     given = {"messages": [("user", text)]}
-    if state.interrupts:
+    if await open_questions(graph, thread):
         given = Command(resume=text)
     async for token in tokens(graph, thread, given):
         yield token
-
-    state = await graph.aget_state(on(thread))
-    for asked in state.interrupts:
-        yield asked.value
+    for question in await open_questions(graph, thread):
+        yield question
 
 
 # %%
@@ -115,17 +109,17 @@ await check("16.1", chat)
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
 #
-# `aget_state` says whether the thread waits: `state.interrupts`. What is the
-# input of a run that brings an answer? And what does the state say when the
-# run has ended?
+# `open_questions` says whether the thread waits. What is the input of a run
+# that brings an answer? And what does the thread wait for when the run has
+# ended?
 #
 # </details>
 #
 # <details><summary>Hint 2: nearly the answer</summary>
 #
-# `given = Command(resume=text)` if `state.interrupts`, else the message. Then
-# the loop over `tokens(...)`. Then ask for the state again: what is in its
-# `interrupts` now is new.
+# `given = Command(resume=text)` if there are open questions, else the message.
+# Then the loop over `tokens(...)`. Then a loop over the open questions: what
+# is among them now is new.
 #
 # </details>
 
@@ -147,6 +141,9 @@ await check("16.1", chat)
 
 
 # %% tags=["folded"]
+from langchain.messages import AIMessage, HumanMessage, ToolMessage
+
+
 def order(dish: str) -> str:
     """Order a dish in the kitchen."""
     return f"The {dish} is ordered."
@@ -168,16 +165,24 @@ BROKEN = [
 await agent.aupdate_state(on("1"), {"messages": BROKEN})
 
 # %% [markdown]
-# From now on, each message to this thread ends in an error. `rewrite` puts
-# other messages in the place of all.
+# The next cell is folded, too. `messages_of(graph, thread)` are the messages
+# of a thread, `calls_of(message)` its calls of tools, and `rewrite(graph,
+# thread, messages)` puts these messages in the place of all. At its end you
+# see what each message to the thread gets from now on.
 
-# %%
+# %% tags=["folded"]
 import openai
+from langchain.messages import RemoveMessage
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
 
-try:
-    await agent.ainvoke({"messages": [("user", "Hello?")]}, on("1"))
-except openai.BadRequestError as error:
-    print(error.status_code)
+
+async def messages_of(graph, thread):
+    state = await graph.aget_state(on(thread))
+    return state.values.get("messages", [])
+
+
+def calls_of(message):
+    return getattr(message, "tool_calls", [])
 
 
 async def rewrite(graph, thread, messages):
@@ -185,6 +190,11 @@ async def rewrite(graph, thread, messages):
     update = {"messages": [everything, *messages]}
     await graph.aupdate_state(on(thread), update)
 
+
+try:
+    await agent.ainvoke({"messages": [("user", "Hello?")]}, on("1"))
+except openai.BadRequestError as error:
+    print(error.status_code)
 
 # %% [markdown]
 # **Write** `repair(graph, thread)`. Each call of a tool that has no result
@@ -198,16 +208,14 @@ async def rewrite(graph, thread, messages):
 
 # %%
 async def repair(graph, thread):
-    # TODO (about 8 lines)
+    # TODO (about 7 lines)
     # solution
-    state = await graph.aget_state(on(thread))
-    messages = state.values.get("messages", [])
+    messages = await messages_of(graph, thread)
     done = [m.tool_call_id for m in messages if m.type == "tool"]
-
     whole = []
     for message in messages:
         whole.append(message)
-        for call in getattr(message, "tool_calls", []):
+        for call in calls_of(message):
             if call["id"] not in done:
                 whole.append(ToolMessage("cancelled", tool_call_id=call["id"]))
 
@@ -230,9 +238,9 @@ await check("16.2", repair)
 #
 # <details><summary>Hint 2: nearly the answer</summary>
 #
-# Append each message to a new list. If it has `tool_calls`, append a
-# `ToolMessage("cancelled", tool_call_id=call["id"])` right behind it for each
-# call whose id is not among the results. In the end `await rewrite(...)`, if
+# Append each message to a new list, and right behind it a
+# `ToolMessage("cancelled", tool_call_id=call["id"])` for each of its calls
+# whose id is not among the results. In the end `await rewrite(...)`, if
 # there was one.
 #
 # </details>

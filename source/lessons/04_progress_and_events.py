@@ -210,10 +210,9 @@ ModeExplorer(saving_cafe, ORDER)
 # %% [markdown]
 # ## `astream_events`: everything that runs
 #
-# It is another method, with another vocabulary. It reports the start, each
-# piece and the end of everything that runs: nodes, models, tools, at any
-# depth, and what LangChain builds around them. Each event is a dict with
-# `event`, `name`, `data` and more.
+# This other method reports the start, each piece and the end of everything
+# that runs: nodes, models, tools, at any depth, and what LangChain builds
+# around them. Each event is a dict with `event`, `name`, `data` and more.
 
 # %%
 from collections import Counter

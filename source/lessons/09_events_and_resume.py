@@ -66,7 +66,7 @@ async def sse(q: str):
 
 
 # %% [markdown]
-# Four events of an answer, as they travel:
+# Four events, as they travel:
 
 # %%
 meal = {"q": "A meal in two paragraphs"}
@@ -352,7 +352,7 @@ await check("09.0", how_it_ended)
 #
 # - Every answer ends with `done` or `error`. Without either, it was cut.
 # - `finish_reason` says whether the model had more to say.
-# - A run is a task with a list of events. Readers come, go and come back, and
-#   in the end it is forgotten.
+# - A run is a task with a list of events. Readers come, go and come back. In
+#   the end it is forgotten.
 #
 # **Next:** [Lab 09](../exercises/09_events_and_resume.ipynb)

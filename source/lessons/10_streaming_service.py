@@ -15,7 +15,6 @@
 
 # %%
 import asyncio
-import logging
 import os
 import sys
 
@@ -202,8 +201,8 @@ print(meter.read().cut_off, "cut off")
 # %% [markdown]
 # ## The finished service
 #
-# [`solutions/service`](../solutions/service.py) is this part of the course
-# carried to its end. At work you start it in a terminal:
+# [`solutions/service`](../solutions/service/__init__.py) is this part of the
+# course carried to its end. At work you start it in a terminal:
 #
 # ```
 # uvicorn service:app --app-dir solutions
@@ -215,10 +214,11 @@ print(meter.read().cut_off, "cut off")
 
 # %%
 os.environ["SERVICE_DB"] = ":memory:"
-logging.getLogger("service").addHandler(logging.NullHandler())
+os.environ["SERVICE_FRAMES"] = "*"  # who may show its page in a frame
 sys.path.append("../solutions")
-from service import app as service
+from service.app import create_app
 
+service = create_app()
 site = serve(service)
 url = await site.start()
 

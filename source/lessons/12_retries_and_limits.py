@@ -85,8 +85,8 @@ async def counted(name, work):
 # <details><summary>Answer</summary>
 #
 # Three each: the first attempt and two retries. The first question waits as
-# told, 2 x 1 s. Without the header the client waits half a second, then a
-# second, less up to a quarter by chance.
+# told, 2 x 1 s, and 0.8 s for its answer. Without the header the client waits
+# half a second, then a second, less up to a quarter by chance.
 #
 # </details>
 
@@ -125,9 +125,9 @@ await counted("in 5 min", llm.ainvoke("tea"))
 #
 # <details><summary>Answer</summary>
 #
-# Only the client: 4 s. The node and the run see an exception and do not read
-# its headers; they come back too early. A provider may count that against
-# you.
+# Only the client: 2 x 2 s, and 0.8 s for the answer. The node and the run see
+# an exception and do not read its headers; they come back too early. A
+# provider may count that against you.
 #
 # </details>
 
@@ -329,6 +329,9 @@ await counted("run, def", within(1, builder.compile(), "tea"))
 # | `add_node(timeout=)` | one node | `NodeTimeoutError` | refused |
 # | `graph.step_timeout` | one step | `TimeoutError` | no |
 # | `asyncio.timeout()` | all inside | `TimeoutError` | no |
+#
+# LangChain raises subclasses of the client's errors: `OpenAITimeoutError` above
+# is an `openai.APITimeoutError`.
 #
 # A client retries after its own timeout, too: with `max_retries=2` a limit of
 # 30 s can take 90. The outermost limit, `asyncio.timeout`, ends that as well.

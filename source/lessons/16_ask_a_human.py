@@ -37,8 +37,8 @@ llm = ChatOpenAI(model=model.name, stream_chunk_timeout=None)
 # answer comes in a run of its own, whose input is `Command(resume=answer)`.
 # In that run `interrupt` returns the answer.
 #
-# `reserve` asks before it takes a table. `taken` counts what it did before and
-# after the question.
+# `reserve` asks before it takes a table. Two lists count what it does before
+# the question and after it.
 
 
 # %%
@@ -73,8 +73,9 @@ WISH = {"messages": [("user", "A table, please")]}
 # <details><summary>Answer</summary>
 #
 # `updates` has it under the key `__interrupt__`, where else the name of a node
-# stands. `values` parts have it beside their data, as `interrupts`. In
-# `messages` nothing comes: a chat that streams only tokens falls silent.
+# stands. `values` parts have it beside their data, as `interrupts`; the first
+# of them is the input, before the question. In `messages` nothing comes: a
+# chat that streams only tokens falls silent.
 #
 # </details>
 
@@ -82,16 +83,14 @@ WISH = {"messages": [("user", "A table, please")]}
 modes = ["updates", "values", "messages"]
 async for part in hall.astream(WISH, on("1"), stream_mode=modes, version="v2"):
     if part["type"] == "updates":
-        (question,) = part["data"]["__interrupt__"]
-        print("updates:", question.value)
+        print("updates:", part["data"]["__interrupt__"][0].value)
     elif part["type"] == "values":
         print("values:", [asked.value for asked in part["interrupts"]])
     else:
         print("messages:", part["data"])
 
 # %% [markdown]
-# The stream ended as if all was done. That the thread waits is in its state,
-# also later and in another process.
+# The stream ends as if all was done. That the thread waits is in its state:
 
 # %%
 state = await hall.aget_state(on("1"))
@@ -138,8 +137,8 @@ print(len(asyncio.all_tasks()) - tasks, "tasks more")
 #
 # ## A wrong answer
 #
-# The node below wants a number. It has no schema yet: that comes next.
-# Somebody sends *four*, and then, corrected, *4*.
+# The node below wants a number, first without a schema. Somebody sends *four*,
+# and then, corrected, *4*.
 
 
 # %%
@@ -161,12 +160,10 @@ async def two_answers(schema):
 await two_answers(schema=None)
 
 # %% [markdown]
-# It fails with the error of the first. An answer that was given is kept, so
-# that a run can go on after a crash. The node then failed, and whenever it is
-# called again it gets *four*. No answer helps this thread any more.
-#
-# So check an answer before it is kept. `response_schema` does that, with a
-# type or a class of Pydantic.
+# The right answer fails, too. An answer is kept, so that a run can go on after
+# a crash. Whenever the node is called again it gets *four*, and no answer
+# helps this thread any more. `response_schema`, a type or a class of Pydantic,
+# checks an answer before it is kept:
 
 # %%
 await two_answers(schema=int)
@@ -193,11 +190,11 @@ print(len(after), "answers were carried out")
 
 # %% [markdown]
 # Both. Each run found the question open when it began. Which one the thread
-# remembers is luck. The mend is a lock for each thread, as in lesson 15, and a
-# look at the question before you answer it: it has an `id`.
+# remembers is luck. It takes a lock for each thread, as in lesson 15, and a
+# look at the question before the answer: a question has an `id`.
 #
-# This is one to take to work. It streams the run that goes on, or raises
-# `NotAsked`, which an endpoint makes a 409.
+# This is one to take to work, inside of lesson 08's `in_own_task`. It streams
+# the run that goes on, or raises `NotAsked`, which an endpoint makes a 409.
 
 # %%
 turns = WeakValueDictionary()
@@ -208,8 +205,7 @@ class NotAsked(Exception):
 
 
 async def resume(graph, thread, question_id, answer):
-    lock = turns.setdefault(thread, asyncio.Lock())
-    async with lock:
+    async with turns.setdefault(thread, asyncio.Lock()):
         state = await graph.aget_state(on(thread))
         if question_id not in [asked.id for asked in state.interrupts]:
             raise NotAsked(question_id)
@@ -223,8 +219,8 @@ async def resume(graph, thread, question_id, answer):
 
 
 # %% [markdown]
-# A `dict` from ids to answers says which question is meant. Several nodes that
-# ask at once need it anyway. The next cell is folded: the same two answers.
+# A `dict` from ids to answers says which question is meant; several nodes may
+# ask at once. The next cell is folded: the same two answers.
 
 # %% tags=["folded"]
 after.clear()
@@ -309,10 +305,9 @@ print([message.type for message in state.values["messages"]])
 
 # %% [markdown]
 # A message begins a new run, and the question is gone. But the history still
-# has the call of the tool, and behind it no result. OpenAI refuses such a
-# history: *An assistant message with 'tool_calls' must be followed by tool
-# messages responding to each 'tool_call_id'*. Each message now ends in a 400.
-# A process that was killed between `model` and `tools` leaves the same.
+# has the call of the tool, and behind it no result. OpenAI refuses that, with
+# the sentence that the practice model repeats here. So each message ends in a
+# 400. A process that is killed between `model` and `tools` leaves the same.
 #
 # The way out is to take the call back. `RemoveMessage` goes into the state
 # like a message, and removes the one with its id.
@@ -333,8 +328,8 @@ print(state["messages"][-1].text)
 #
 # ## Check yourself
 #
-# For which questions does a thread wait? Return their values, a list that is
-# empty if it waits for none. The saver is an async one.
+# For which questions does a thread wait? Return their values, a list in the
+# order of the state, empty if it waits for none. The saver is an async one.
 
 # %%
 from workshop.checks import check

@@ -1,13 +1,12 @@
-"""Wrong answers to the check of lesson 05 and to lab 05."""
+"""Wrong answers, and right ones, to lesson 05 and lab 05."""
 
-import asyncio
 import json
-import threading
-import time
+from contextlib import suppress
 
+import openai
 from langchain_core.messages import AIMessageChunk
 
-from tests.wrong import wrong
+from tests.wrong import right, wrong
 
 
 def ask(question):
@@ -35,7 +34,8 @@ def filters_by_the_old_node(message, about):
     "`agent`",
 )
 def filters_by_the_new_node(message, about):
-    return message.text and about["langgraph_node"] == "model"
+    chunk = isinstance(message, AIMessageChunk) and message.text
+    return chunk and about["langgraph_node"] == "model"
 
 
 @wrong("05.0", "users of create_agent see what the tool returned")
@@ -43,14 +43,21 @@ def takes_all_content(message, about):
     return bool(message.content)
 
 
-@wrong("05.0", "16 chunks without text pass")
+@wrong(
+    "05.0",
+    "7 chunks without text pass",
+)
 def takes_empty_chunks(message, about):
-    return isinstance(message, AIMessageChunk)
+    speaks = about["langgraph_node"] in ("model", "agent")
+    return speaks and isinstance(message, AIMessageChunk)
 
 
-@wrong("05.0", "users of create_agent see 1 of 12 tokens")
+@wrong(
+    "05.0",
+    "users of create_agent see 1 of 6 tokens",
+)
 def takes_only_the_first_word(message, about):
-    return message.text == "The"
+    return message.text == " euros"
 
 
 @wrong("05.0", "it returned None, not True or False: is a `return` missing?")
@@ -99,7 +106,10 @@ async def takes_every_model(graph, question):
             yield message.text
 
 
-@wrong("05.1", "16 pieces have no text")
+@wrong(
+    "05.1",
+    "3 pieces without text: keep those that have some",
+)
 async def keeps_empty_pieces(graph, question):
     stream = tokens(graph, question, subgraphs=True)
     async for _, (message, about) in stream:
@@ -120,7 +130,7 @@ async def yields_the_last_message(graph, question):
 
 @wrong(
     "05.1",
-    "nothing was streamed: the model had finished before the first piece came",
+    "nothing was streamed: the pieces came when the model had finished",
 )
 async def collects_first(graph, question):
     pieces = []
@@ -154,114 +164,7 @@ async def prints_the_tokens(graph, question):
 # --- 05.2
 
 
-LOST = (
-    "the TimeoutError came out, and the text was lost: catch it around the "
-    "`async with`"
-)
-
-
-@wrong("05.2", LOST)
-async def does_not_catch(graph, question, seconds):
-    text = ""
-    async with asyncio.timeout(seconds):
-        async for message, _ in tokens(graph, question):
-            text += message.text
-    return text
-
-
-@wrong("05.2", LOST)
-async def catches_inside(graph, question, seconds):
-    text = ""
-    async with asyncio.timeout(seconds):
-        try:
-            async for message, _ in tokens(graph, question):
-                text += message.text
-        except TimeoutError:
-            pass
-    return text
-
-
-@wrong("05.2", "what had come within the limit was lost")
-async def waits_for_a_whole_answer(graph, question, seconds):
-    async def read():
-        return "".join([m.text async for m, _ in tokens(graph, question)])
-
-    try:
-        return await asyncio.wait_for(read(), seconds)
-    except TimeoutError:
-        return ""
-
-
-@wrong(
-    "05.2",
-    "the whole answer came: the limit is for all of it, not for each token",
-)
-async def limits_each_token(graph, question, seconds):
-    text, stream = "", tokens(graph, question)
-    try:
-        while True:
-            async with asyncio.timeout(seconds):
-                message, _ = await anext(stream)
-            text += message.text
-    except (TimeoutError, StopAsyncIteration):
-        return text
-
-
-@wrong(
-    "05.2",
-    "it waits as long as a stalled model does: the clock is read only when "
-    "a token comes",
-)
-async def reads_the_clock(graph, question, seconds):
-    text, end = "", time.monotonic() + seconds
-    async for message, _ in tokens(graph, question):
-        text += message.text
-        if time.monotonic() > end:
-            break
-    return text
-
-
-@wrong(
-    "05.2",
-    "it returned, but the model wrote on to the end: the stream was not "
-    "cancelled",
-)
-async def leaves_the_task_alone(graph, question, seconds):
-    pieces = []
-
-    async def read():
-        async for message, _ in tokens(graph, question):
-            pieces.append(message.text)
-
-    await asyncio.wait([asyncio.create_task(read())], timeout=seconds)
-    return "".join(pieces)
-
-
-@wrong(
-    "05.2",
-    "it swallowed the cancel of somebody else: catch `TimeoutError`, not "
-    "`CancelledError`",
-)
-async def catches_every_cancel(graph, question, seconds):
-    text = ""
-    async with asyncio.timeout(seconds):
-        try:
-            async for message, _ in tokens(graph, question):
-                text += message.text
-        except asyncio.CancelledError:
-            pass
-    return text
-
-
-@wrong("05.2", "it returned a list, not the text")
-async def returns_the_pieces(graph, question, seconds):
-    return [message.text async for message, _ in tokens(graph, question)]
-
-
-# --- 05.3
-
-
-@wrong("05.3", "a call without a name: later pieces carry only an `index`")
+@wrong("05.2", "a call without a name: later pieces carry only an `index`")
 async def reads_each_chunk(chunks):
     async for chunk in chunks:
         for call in chunk.tool_calls:
@@ -269,8 +172,9 @@ async def reads_each_chunk(chunks):
 
 
 @wrong(
-    "05.3",
-    "a piece of arguments is no JSON yet: join the pieces first",
+    "05.2",
+    "a part of the arguments was taken for all of them: they are "
+    "complete when the next call begins",
 )
 async def parses_each_piece(chunks):
     async for chunk in chunks:
@@ -279,7 +183,7 @@ async def parses_each_piece(chunks):
 
 
 @wrong(
-    "05.3",
+    "05.2",
     "arguments of several calls were joined: keep them apart by `index`",
 )
 async def joins_all_arguments(chunks):
@@ -293,8 +197,9 @@ async def joins_all_arguments(chunks):
 
 
 @wrong(
-    "05.3",
-    "the first call was complete at chunk 10, but came after chunk 28 of 28",
+    "05.2",
+    "0 of 4 calls came before the model had finished: one is complete "
+    "when the next one begins",
 )
 async def waits_for_the_end(chunks):
     whole = None
@@ -305,7 +210,7 @@ async def waits_for_the_end(chunks):
 
 
 @wrong(
-    "05.3",
+    "05.2",
     "the last call never came: nothing begins after it, so it is complete "
     "at the end",
 )
@@ -319,7 +224,7 @@ async def forgets_the_last(chunks):
             done += 1
 
 
-@wrong("05.3", "('price', {}) came, with arguments that are not complete")
+@wrong("05.2", "('price', {}) came, with arguments that are not complete")
 async def takes_the_sum_each_time(chunks):
     whole = None
     async for chunk in chunks:
@@ -328,7 +233,7 @@ async def takes_the_sum_each_time(chunks):
             yield call["name"], call["args"]
 
 
-@wrong("05.3", "the arguments are a text: make a dict of the JSON")
+@wrong("05.2", "the arguments are a text: make a dict of the JSON")
 async def leaves_the_json(chunks):
     whole = None
     async for chunk in chunks:
@@ -337,7 +242,7 @@ async def leaves_the_json(chunks):
         yield piece["name"], piece["args"]
 
 
-@wrong("05.3", "it yielded a dict, not (name, args)")
+@wrong("05.2", "it yielded a dict, not (name, args)")
 async def yields_the_calls(chunks):
     whole = None
     async for chunk in chunks:
@@ -347,162 +252,255 @@ async def yields_the_calls(chunks):
 
 
 @wrong(
-    "05.3",
+    "05.2",
     "it returned a coroutine, not an async generator: yield each call",
 )
 async def returns_them(chunks):
     return [chunk.tool_calls async for chunk in chunks]
 
 
-# --- 05.4
-
-
-STILL_RAN = (
-    "`stop` returned while its task still ran: cancel it, then wait for its "
-    "end"
+@wrong(
+    "05.2",
+    "a part of the arguments was taken for all of them: they are "
+    "complete when the next call begins",
 )
+async def takes_a_brace_for_the_end(chunks):
+    name, args = None, ""
+    async for chunk in chunks:
+        for piece in chunk.tool_call_chunks:
+            if piece["name"]:
+                name, args = piece["name"], ""
+            args += piece["args"]
+            if args.endswith("}"):
+                yield name, json.loads(args)
 
 
-async def read(graph, question, show):
-    text = ""
-    async for message, _ in tokens(graph, question):
-        text += message.text
-        show(text)
+@right("05.2")
+async def begins_with_a_name(chunks):
+    name, args = None, ""
+    async for chunk in chunks:
+        for piece in chunk.tool_call_chunks:
+            if piece["name"]:
+                if name:
+                    yield name, json.loads(args)
+                name, args = piece["name"], ""
+            args += piece["args"]
+    if name:
+        yield name, json.loads(args)
 
 
-@wrong("05.4", STILL_RAN)
-def sets_a_flag(graph, question, show):
-    stopped = asyncio.Event()
+@wrong(
+    "05.0",
+    "users of create_agent see what a helper writes in the node "
+    "`summary.before_model`",
+)
+def filters_by_type(message, about):
+    return message.type == "AIMessageChunk" and bool(message.text)
 
-    async def run():
-        text = ""
-        async for message, _ in tokens(graph, question):
-            if stopped.is_set():
-                break
+
+@wrong(
+    "05.0",
+    "users of create_agent see the whole message of a model tagged "
+    "`nostream`: it is no chunk",
+)
+def shows_whole_messages(message, about):
+    speaks = about["langgraph_node"] in ("model", "agent")
+    return speaks and bool(message.text)
+
+
+@wrong(
+    "05.0",
+    "users of create_agent see 5 of 6 tokens",
+)
+def strips_the_text(message, about):
+    speaks = about["langgraph_node"] in ("model", "agent")
+    chunk = message.type == "AIMessageChunk"
+    return speaks and chunk and bool(message.text.strip())
+
+
+@right("05.0")
+def names_the_others(message, about):
+    if not isinstance(message, AIMessageChunk) or not message.content:
+        return False
+    node = about["langgraph_node"]
+    return node != "tools" and "." not in node
+
+
+@wrong(
+    "05.1",
+    "guests read 'Soup0nono{}éishot', not what the waiter said, "
+    "unchanged: 'Soup\\n\\n0 nono{}\\n\\u2028é is hot'",
+)
+async def strips_the_tokens(graph, question):
+    stream = tokens(graph, question, subgraphs=True)
+    async for _, (message, about) in stream:
+        waiter = about.get("lc_agent_name") == "waiter"
+        chunk = message.type == "AIMessageChunk"
+        if waiter and chunk and message.text.strip():
+            yield message.text.strip()
+
+
+@right("05.1")
+async def reads_parts(graph, question):
+    modes = ["messages"]
+    async for part in graph.astream(
+        ask(question), stream_mode=modes, subgraphs=True, version="v2"
+    ):
+        message, about = part["data"]
+        if about.get("lc_agent_name") != "waiter":
+            continue
+        if isinstance(message, AIMessageChunk) and message.text:
+            yield message.text
+
+
+# --- 05.3
+
+
+async def ended(graph, question, node):
+    """The text of the node, and the reason of its end."""
+    text, reason = "", None
+    async for message, about in tokens(graph, question):
+        if about["langgraph_node"] == node:
             text += message.text
-            show(text)
-
-    async def stop():
-        stopped.set()
-
-    task = asyncio.create_task(run())
-    stop.task = task
-    return stop
+            reason = message.response_metadata.get("finish_reason", reason)
+    return text, reason
 
 
 @wrong(
-    "05.4",
-    "`stop` waits for the next token, and a stalled model sends none: cancel "
-    "the task",
+    "05.3",
+    "it says True of an answer out of tokens",
 )
-def waits_for_the_flag(graph, question, show):
-    stopped = asyncio.Event()
+async def trusts_the_end(graph, question, node):
+    text, _ = await ended(graph, question, node)
+    return text, True
 
-    async def run():
-        text = ""
+
+@wrong(
+    "05.3",
+    "it says True of a refusal",
+)
+async def forgets_the_refusal(graph, question, node):
+    text, reason = "", None
+    try:
+        async for message, about in tokens(graph, question):
+            if about["langgraph_node"] == node:
+                text += message.text
+                reason = message.response_metadata.get("finish_reason", reason)
+    except openai.APIError:
+        reason = None
+    return text, reason == "stop"
+
+
+@wrong(
+    "05.3",
+    "it says True of an answer that just ended",
+)
+async def knows_no_missing_reason(graph, question, node):
+    text, reason = "", "stop"
+    try:
+        async for message, about in tokens(graph, question):
+            if about["langgraph_node"] == node:
+                text += message.text
+                reason = message.response_metadata.get("finish_reason", reason)
+    except openai.APIError:
+        reason = None
+    return text, reason == "stop" and text != ""
+
+
+@wrong(
+    "05.3",
+    "the APIConnectionError of a broken connection came out, and the "
+    "text is lost",
+)
+async def lets_the_error_out(graph, question, node):
+    text, reason = await ended(graph, question, node)
+    return text, reason == "stop" and text != ""
+
+
+@wrong(
+    "05.3",
+    "the text of other nodes is in it",
+)
+async def reads_every_node(graph, question, node):
+    text, reason = "", None
+    try:
         async for message, _ in tokens(graph, question):
-            if stopped.is_set():
-                break
             text += message.text
-            show(text)
-
-    async def stop():
-        stopped.set()
-        await task
-
-    task = asyncio.create_task(run())
-    return stop
-
-
-@wrong("05.4", STILL_RAN)
-def does_not_wait(graph, question, show):
-    task = asyncio.create_task(read(graph, question, show))
-
-    async def stop():
-        task.cancel()
-
-    return stop
+            reason = message.response_metadata.get("finish_reason", reason)
+    except openai.APIError:
+        reason = None
+    return text, reason == "stop" and text != ""
 
 
 @wrong(
-    "05.4",
-    "`stop` raised CancelledError: `await task` raises what ended the task",
+    "05.3",
+    "it says True of an answer out of tokens",
 )
-def awaits_the_task(graph, question, show):
-    task = asyncio.create_task(read(graph, question, show))
-
-    async def stop():
-        task.cancel()
-        await task
-
-    return stop
+async def takes_the_reason_of_the_last(graph, question, node):
+    text, reason = "", None
+    try:
+        async for message, about in tokens(graph, question):
+            if about["langgraph_node"] == node:
+                text += message.text
+            reason = message.response_metadata.get("finish_reason", reason)
+    except openai.APIError:
+        reason = None
+    return text, reason == "stop" and text != ""
 
 
 @wrong(
-    "05.4",
-    "`stop` raised RuntimeError: aclose(): asynchronous generator is already "
-    "running",
+    "05.3",
+    "it says False of a whole answer",
 )
-def closes_the_stream(graph, question, show):
-    stream = tokens(graph, question)
-
-    async def run():
-        text = ""
-        async for message, _ in stream:
-            text += message.text
-            show(text)
-
-    async def stop():
-        await stream.aclose()
-
-    stop.task = asyncio.create_task(run())
-    return stop
-
-
-@wrong("05.4", "`show` got the piece ' soup', not all the text so far")
-def shows_pieces(graph, question, show):
-    async def run():
-        async for message, _ in tokens(graph, question):
-            show(message.text)
-
-    async def stop():
-        task.cancel()
-        await asyncio.wait([task])
-
-    task = asyncio.create_task(run())
-    return stop
-
-
-@wrong("05.4", "`await stop()` fails: write `async def stop()`")
-def writes_a_plain_stop(graph, question, show):
-    task = asyncio.create_task(read(graph, question, show))
-
-    def stop():
-        task.cancel()
-
-    return stop
+async def looks_at_the_last_chunk(graph, question, node):
+    text, reason = "", None
+    try:
+        async for message, about in tokens(graph, question):
+            if about["langgraph_node"] == node:
+                text += message.text
+                reason = message.response_metadata.get("finish_reason")
+    except openai.APIError:
+        reason = None
+    return text, reason == "stop" and text != ""
 
 
 @wrong(
-    "05.4", "it returned a coroutine, not a function: `start` is a plain `def`"
+    "05.3",
+    "it swallowed the KeyError of a node: only errors of `openai` do not "
+    "come out",
 )
-async def streams_before_it_returns(graph, question, show):
-    await read(graph, question, show)
+async def hides_every_error(graph, question, node):
+    text, reason = "", None
+    try:
+        async for message, about in tokens(graph, question):
+            if about["langgraph_node"] == node:
+                text += message.text
+                reason = message.response_metadata.get("finish_reason", reason)
+    except Exception:
+        reason = None
+    return text, reason == "stop" and text != ""
 
 
-@wrong("05.4", "the stop did not cut off the call of the model")
-def reads_in_a_thread(graph, question, show):
-    thread = threading.Thread(
-        target=asyncio.run, args=[read(graph, question, show)], daemon=True
-    )
-    thread.start()
-
-    async def stop():
-        await asyncio.to_thread(thread.join, 0.1)
-
-    return stop
+@wrong(
+    "05.3",
+    "it returned a str, not a pair, the text and True or False",
+)
+async def returns_the_text(graph, question, node):
+    text, _ = await ended(graph, question, node)
+    return text
 
 
-@wrong("05.4", "it returned a Task, not a function: `start` is a plain `def`")
-def returns_the_task(graph, question, show):
-    return asyncio.create_task(read(graph, question, show))
+@right("05.3")
+async def adds_the_chunks(graph, question, node):
+    whole = None
+    complete = False
+    with suppress(openai.APIError):
+        async for part in graph.astream(
+            ask(question), stream_mode="messages", version="v2"
+        ):
+            message, about = part["data"]
+            if about["langgraph_node"] == node:
+                whole = message if whole is None else whole + message
+        complete = whole.response_metadata.get("finish_reason") == "stop"
+    text = "" if whole is None else whole.text
+    return text, complete and bool(text)

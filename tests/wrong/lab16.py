@@ -36,8 +36,8 @@ async def returns_the_interrupts(graph, thread):
 
 @wrong(
     "16.0",
-    "it returned ['By the window?'] for a thread that waits for ['By "
-    "the window?', {'how many': [1, 2, 3]}]",
+    "it returned [{'place': 'window'}] for a thread that waits for "
+    "[{'place': 'window'}, 'For how many?']",
 )
 async def returns_the_first(graph, thread):
     state = await graph.aget_state(on(thread))
@@ -46,8 +46,8 @@ async def returns_the_first(graph, thread):
 
 @wrong(
     "16.0",
-    "it returned ['window', 'people'] for a thread that waits for ['By "
-    "the window?', {'how many': [1, 2, 3]}]",
+    "it returned ['window', 'people'] for a thread that waits for "
+    "[{'place': 'window'}, 'For how many?']",
 )
 async def returns_what_is_next(graph, thread):
     return list((await graph.aget_state(on(thread))).next)

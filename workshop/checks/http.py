@@ -128,6 +128,8 @@ async def served(app: Any, place: Watch) -> AsyncIterator[Served]:
     stop = asyncio.Event()  # belongs to the loop of the thread
 
     async def run() -> None:
+        # What an answer leaves behind is not reported beside the verdict.
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         site = serve(app, patience=0)
         await site.start()
         started.set_result((site, asyncio.get_running_loop()))

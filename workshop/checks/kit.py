@@ -518,6 +518,15 @@ def failures() -> dict[str, Exception]:
     }
 
 
+def tells_of(raised: BaseException | None, error: Exception) -> bool:
+    """Whether what was raised is ``error``, holds it or comes from it."""
+    if raised is None or raised is error:
+        return raised is error
+    held = getattr(raised, "exceptions", ())
+    causes = (raised.__cause__, raised.__context__, *held)
+    return any(tells_of(cause, error) for cause in causes)
+
+
 # --- time, in turns of the loop
 
 

@@ -57,6 +57,7 @@ async def nodes_in_order(answer: Answer) -> str:
 async def _names_of_nodes(answer: Answer, quick: str, slow: str) -> None:
     """Two nodes at once, of which the first to start ends last; a loop."""
     ran: list[str] = []
+    ordered: list[str] = []
     other_is_done = asyncio.Event()
 
     async def first(state: Dishes) -> None:
@@ -65,6 +66,7 @@ async def _names_of_nodes(answer: Answer, quick: str, slow: str) -> None:
 
     async def second(state: Dishes) -> dict[str, list[str]]:
         ran.append(quick)
+        ordered.extend(state["dishes"])
         # the first one goes on when this end has been reported
         asyncio.get_running_loop().call_later(0.05, other_is_done.set)
         return {"dishes": ["cake"]}
@@ -85,10 +87,12 @@ async def _names_of_nodes(answer: Answer, quick: str, slow: str) -> None:
     builder.add_edge([slow, quick], "taste")
     builder.add_conditional_edges("taste", again, ["taste", "__end__"])
     graph = builder.compile()
-    value = await result(answer, graph=graph, order={"dishes": []})
+    value = await result(answer, graph=graph, order={"dishes": [quick]})
     names = _names(value, "names of nodes")
     if not ran:
         raise Wrong("the graph never ran")
+    if ordered != [quick]:
+        raise Wrong(f"the graph was not given the `order`, but {ordered}")
     if names == ran:
         return
     if "dishes" in names:
@@ -130,8 +134,10 @@ async def modes_merged(answer: Answer) -> str:
 
 async def _merged(answer: Answer, node: str, percents: list[int]) -> int:
     """Each node waits until what it said before was read."""
+    order = {"messages": [("user", f"Table 3 orders: {node} the cake")]}
     events: list[Any] = []
     runs: list[str] = []
+    asked: list[str] = []
     late: list[str] = []
 
     async def read(kind: str, number: int) -> None:
@@ -146,6 +152,7 @@ async def _merged(answer: Answer, node: str, percents: list[int]) -> int:
 
     async def work(state: MessagesState) -> dict[str, Any]:
         runs.append(node)
+        asked.append(str(state["messages"][0].text))
         await read("Step", 1)
         write = get_stream_writer()
         write({"dish": "cake"})
@@ -176,7 +183,7 @@ async def _merged(answer: Answer, node: str, percents: list[int]) -> int:
             answer,
             "an async generator: `yield` each event",
             graph=graph,
-            order=ORDER,
+            order=order,
         )
         async for event in stream:
             _must_be_event(event)
@@ -204,6 +211,8 @@ async def _merged(answer: Answer, node: str, percents: list[int]) -> int:
         raise Wrong(
             f"the graph ran {len(runs)} times: one run can stream three modes"
         )
+    if asked != [text for _, text in order["messages"]]:
+        raise Wrong(f"the graph was not given the `order`, but {asked}")
     story = [_told(event) for event in events]
     for kind in "Token", "Progress", "Step":
         if not any(part.startswith(kind) for part in story):

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import json
 from typing import Any
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import before_model
-from langchain_core.messages import AIMessageChunk, ToolMessage
+from langchain_core.messages import (
+    AIMessageChunk,
+    BaseMessage,
+    ToolMessage,
+)
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.prebuilt import create_react_agent
@@ -16,7 +21,7 @@ from workshop.checks.kit import (
     AWKWARD_TOKENS,
     PAUSE,
     Answer,
-    Kitchen,
+    Call,
     Play,
     ScriptedModel,
     Wrong,
@@ -24,7 +29,6 @@ from workshop.checks.kit import (
     count,
     expect,
     failures,
-    kitchen,
     name_of,
     result,
     settled,
@@ -34,10 +38,40 @@ from workshop.checks.kit import (
 )
 
 SOUP = "What is the price of the soup?"
+SOUP_ARGS = '{"dish": "soup"}'
 
 
 def _ask(question: str) -> dict[str, Any]:
     return {"messages": [("user", question)]}
+
+
+class AgentModel(ScriptedModel):
+    """A scripted model that takes tools; its script may call one.
+
+    When the tool's result comes, the script gets an empty text.
+    """
+
+    def _begin(self, messages: list[BaseMessage]) -> Call:
+        call = super()._begin(messages)
+        if messages[-1].type == "tool":
+            call.parts = self.script("")
+        return call
+
+    def bind_tools(self, *_: Any, **__: Any) -> AgentModel:
+        return self
+
+
+def _call_of(name: str, args: str, index: int = 0) -> AIMessageChunk:
+    piece = {"name": name, "args": args, "id": f"call_{index}", "index": index}
+    return AIMessageChunk(content="", tool_call_chunks=[piece])
+
+
+def _ending(*parts: str, reason: str | None) -> list[Any]:
+    """A script of a model that ends for this reason, usage chunk included."""
+    end = [] if reason is None else [{"finish_reason": reason}]
+    chunks = [AIMessageChunk(content=""), *parts]
+    chunks += [AIMessageChunk(content="", response_metadata=e) for e in end]
+    return [*chunks, AIMessageChunk(content="")]
 
 
 # --- 05.0
@@ -45,50 +79,46 @@ def _ask(question: str) -> dict[str, Any]:
 
 async def words_for_the_user(answer: Answer) -> str:
     """05.0: say which chunks users should see, for two kinds of agents."""
-    async with kitchen(answer, ttft=0.01, per_token=0.001) as place:
-        seen = []
-        # unwrapped, it does not warn that it is deprecated
-        for make in (create_agent, inspect.unwrap(create_react_agent)):
-            name = make.__name__
-            seen.append(f"{await _shown(answer, make, place)} of {name}")
+    seen = []
+    # unwrapped, it does not warn that it is deprecated
+    for make in (create_agent, inspect.unwrap(create_react_agent)):
+        seen.append(f"{await _shown(answer, make)} of {make.__name__}")
     return f"users see the tokens, {' and '.join(seen)}, and nothing else"
 
 
-async def _shown(answer: Answer, make: Answer, place: Kitchen) -> int:
+def _speaks(asked: str) -> list[Any]:
+    """A script: first the call of the tool, then some words and an end."""
+    if asked == SOUP:
+        return [AIMessageChunk(content=""), _call_of("price", SOUP_ARGS)]
+    return _ending("It", " is", "\n\n", "9", "0", " euros", reason="stop")
+
+
+async def _shown(answer: Answer, make: Answer) -> int:
     """How many tokens of the agent that it makes the answer shows."""
     name = make.__name__
-    quiet = place.llm.model_copy(update={"tags": ["nostream"]})
+    helper = ScriptedModel(script=lambda _: ["In", " short"])
 
     async def price(dish: str) -> str:
         """Look up the price of a dish."""
-        await place.llm.ainvoke("A joke, please")
-        return "9 euros"
+        await helper.ainvoke("A joke, please")
+        return "90 euros"
 
     @before_model
     async def summary(state: Any, runtime: Any) -> None:
-        await place.llm.ainvoke("Summarize the conversation")
+        await helper.ainvoke("Summarize the conversation")
 
-    tools = [price]
-    if make is create_agent:
-        agent = make(place.llm, tools, middleware=[summary])
-        silent = make(quiet, [])
-    else:
-        agent, silent = make(place.llm, tools), make(quiet, [])
-    meant, parts = [], []
+    more = {"middleware": [summary]} if make is create_agent else {}
+    agent = make(AgentModel(script=_speaks), [price], **more)
+    silent = make(AgentModel(tags=["nostream"]), [])
+    node = "model" if make is create_agent else "agent"
+    parts, meant = [], 0
     for graph in (agent, silent):
         async for message, about in graph.astream(
             _ask(SOUP), stream_mode="messages"
         ):
             parts.append((message, about))
-    node = "model" if make is create_agent else "agent"
-    for message, about in list(parts):
-        is_token = message.type == "AIMessageChunk" and message.text
-        if is_token and about["langgraph_node"] == node:
-            meant.append(message)
-            about_token = about
-    for text in ("\n\n", "0"):  # text, though a careless look sees none
-        meant.append(AIMessageChunk(content=text))
-        parts.append((meant[-1], about_token))
+            is_token = message.type == "AIMessageChunk" and message.text != ""
+            meant += is_token and about["langgraph_node"] == node
 
     shown = []
     for message, about in parts:
@@ -118,29 +148,17 @@ async def _shown(answer: Answer, make: Answer, place: Kitchen) -> int:
         )
     if empty := sum(not message.text for message, _ in shown):
         raise Wrong(f"{count(empty, 'chunk')} without text pass")
-    if len(shown) < len(meant):
-        raise Wrong(f"users of {name} see {len(shown)} of {len(meant)} tokens")
+    if len(shown) < meant:
+        raise Wrong(f"users of {name} see {len(shown)} of {meant} tokens")
     return len(shown)
 
 
 # --- 05.1
 
 
-class AgentModel(ScriptedModel):
-    """A scripted model that takes tools; its script may call one."""
-
-    def bind_tools(self, *_: Any, **__: Any) -> AgentModel:
-        return self
-
-
 def price(dish: str) -> dict[str, Any]:
     """Look up the price of a dish."""
     return {"dish": dish, "euros": 9}
-
-
-def _call_of(name: str, args: str, index: int = 0) -> AIMessageChunk:
-    piece = {"name": name, "args": args, "id": f"call_{index}", "index": index}
-    return AIMessageChunk(content="", tool_call_chunks=[piece])
 
 
 OPINIONS = {
@@ -255,7 +273,6 @@ async def _waited(answer: Answer, dish: str, waiter_first: bool) -> int:
 # --- 05.2
 
 NESTED = '{"dish": {"name": "soup", "with": {}}}'
-SOUP_ARGS = '{"dish": "soup"}'
 
 
 async def each_call_early(answer: Answer) -> str:
@@ -274,8 +291,6 @@ async def each_call_early(answer: Answer) -> str:
 
 async def _calls(answer: Answer, calls: list[tuple[str, str]]) -> int:
     """Stop the chunks where each call but the first has just begun."""
-    import json
-
     parts: list[Any] = [AIMessageChunk(content="")]
     parts.append(AIMessageChunk(content="One moment"))
     for index, (name, args) in enumerate(calls):
@@ -283,10 +298,10 @@ async def _calls(answer: Answer, calls: list[tuple[str, str]]) -> int:
         parts.append(AIMessageChunk(content="", tool_call_chunks=[begin]))
         if index:
             parts.append(PAUSE)
-        for place in range(0, len(args), 5):
+        for place in range(0, len(args), 2):
             piece = {
                 "name": None,
-                "args": args[place : place + 5],
+                "args": args[place : place + 2],
                 "id": None,
                 "index": index,
             }
@@ -327,7 +342,8 @@ async def _calls(answer: Answer, calls: list[tuple[str, str]]) -> int:
             "arguments of several calls were joined: keep them apart by "
             "`index`"
             if error.msg == "Extra data"
-            else "a piece of arguments is no JSON yet: join the pieces first"
+            else "a part of the arguments was taken for all of them: they "
+            "are complete when the next call begins"
         ) from None
     _must_be_right(found, expected)
     if early < len(calls) - 1:
@@ -365,14 +381,6 @@ def _must_be_right(found: list[Any], expected: list[Any]) -> None:
 
 
 # --- 05.3
-
-
-def _ending(*parts: str, reason: str | None) -> list[Any]:
-    """A script of a model that ends for this reason, usage chunk included."""
-    end = [] if reason is None else [{"finish_reason": reason}]
-    chunks = [AIMessageChunk(content=""), *parts]
-    chunks += [AIMessageChunk(content="", response_metadata=e) for e in end]
-    return [*chunks, AIMessageChunk(content="")]
 
 
 async def knows_the_end(answer: Answer) -> str:

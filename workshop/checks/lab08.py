@@ -60,8 +60,7 @@ async def each_run_is_cancelled_once(answer: Answer) -> str:
         await settled(lambda: [call.sent for call in model.calls], still=5)  # noqa: B023
         ended = start(asyncio.sleep(0))
         await ended
-        await _stop(answer, {*runs, ended}, f"{number} runs")
-        still = sum(not run.done() for run in runs)
+        still = await _stop(answer, {*runs, ended}, f"{number} runs")
         await model.idle()
         if still:
             raise Wrong(
@@ -78,8 +77,14 @@ async def each_run_is_cancelled_once(answer: Answer) -> str:
     return "5 of 5 calls were cut off, all runs had ended, and none is fine"
 
 
-async def _stop(answer: Answer, runs: Any, what: str) -> None:
-    stopping = start(result(answer, runs=runs))
+async def _stop(answer: Answer, runs: Any, what: str) -> int:
+    """How many runs still ran when the answer returned."""
+
+    async def stopped() -> int:
+        await result(answer, runs=runs)
+        return sum(not run.done() for run in runs)
+
+    stopping = start(stopped())
     await settled(
         lambda: [run.done() for run in runs], stopping.done, still=100
     )
@@ -98,6 +103,7 @@ async def _stop(answer: Answer, runs: Any, what: str) -> None:
             f"for {what} it raised {type(error).__name__}: "
             f"{str(error).rstrip('.')}"
         )
+    return stopping.result()
 
 
 async def _read(stream: AsyncIterator[Any]) -> None:

@@ -212,8 +212,10 @@ async def _crowd(site: Served, streams: Streams, cap: int, when: str) -> str:
         lambda: answered() + len(streams.running) >= number,
     )
     taken, refused = len(streams.running), answered()
+    streams.script = lambda question: [streams.text(question)]
     streams.release()
     replies = await asyncio.gather(*asks)
+    streams.script = streams.paused
     statuses = Counter(reply.status for reply in replies)
     if taken > cap:
         raise Wrong(
@@ -340,7 +342,9 @@ async def can_be_interrupted(answer: Answer) -> str:
 
 def _connect(site: Served) -> Any:
     address = site.url.replace("http", "ws") + "/chat"
-    return websockets.connect(address, open_timeout=None, ping_interval=None)
+    return websockets.connect(
+        address, open_timeout=None, ping_interval=None, close_timeout=1
+    )
 
 
 def _whole(question: str) -> list[str]:
@@ -390,6 +394,8 @@ async def _is_interrupted(site: Served, streams: Streams) -> None:
                 lambda: [name for name, _ in streams.plays],
                 lambda: streams.plays[-1][0] == question,  # noqa: B023
             )
+            if streams.plays[-1][0] != question:
+                break
         plays = dict(streams.plays)
         if "new" not in plays:
             raise Wrong(

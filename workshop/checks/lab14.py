@@ -12,6 +12,7 @@ from typing import Any
 
 from langchain.agents import create_agent
 from langchain_core.messages import BaseMessage
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -54,15 +55,20 @@ DISHES = ["soup", "fish", "cake"]
 
 async def names_what_is_left(answer: Answer) -> str:
     """14.0: say with which nodes a stopped run would go on."""
+    for dishes in DISHES, ["soup", "tea", "wine"]:
+        await _names_what_is_left(answer, dishes)
+    return "it names 2 nodes of a run that was stopped, and 0 of others"
 
+
+async def _names_what_is_left(answer: Answer, dishes: list[str]) -> None:
     async def cook(state: MessagesState) -> dict[str, Any]:
         return {"messages": ("ai", "served")}
 
+    first, *others = dishes
     menu = StateGraph(MessagesState)
-    for dish in DISHES:
-        menu.add_node(dish, cook)
-    menu.add_edge(START, "soup").add_edge("soup", "fish")
-    menu.add_edge("soup", "cake")
+    menu.add_node(first, cook).add_edge(START, first)
+    for dish in others:
+        menu.add_node(dish, cook).add_edge(first, dish)
     async with memory() as saver:
         graph = menu.compile(checkpointer=saver)
         for thread, stopped in ("cut", ["soup"]), ("done", []):
@@ -79,7 +85,6 @@ async def names_what_is_left(answer: Answer) -> str:
                     f"it returned {names!r} for a thread where {right!r} "
                     "is next"
                 )
-    return "it names 2 nodes of a run that was stopped, and 0 of others"
 
 
 # --- 14.1
@@ -127,6 +132,10 @@ async def survives_restarts(answer: Answer) -> str:
         # "also when the reader leaves early or the model fails"
         await _closes_when_left(answer, model, path)
         await _closes_after_a_failure(answer, model, path)
+        other_model = ScriptedModel()
+        given = {"llm": other_model, "path": path, "thread": "ada"}
+        await all_of(answer, **given, text="Hello")
+        other_model.must_be_used("llm")
     if number != 8:
         raise Wrong(
             f"after 4 turns the file has {number} messages of Ada's thread, "
@@ -373,6 +382,15 @@ async def edits_a_message(answer: Answer) -> str:
             )
         if (await texts(graph, "eve"))[::2] != said:
             raise Wrong("it changed another thread")
+        # "`graph`": another one, with a message of the same id
+        other_model = ScriptedModel()
+        other = chat_graph(other_model, InMemorySaver())
+        await other.ainvoke(ask("Hello"), on("bob"))
+        first = (await kept(other, "bob"))[0]
+        given = {"thread": "bob", "message_id": first.id, "text": "Bye"}
+        await all_of(answer, graph=other, **given)
+        if len(other_model.calls) != 2:
+            raise Wrong("a second `graph` was not used")
     return (
         "after 5 edits the chat goes on, and the first version is one of "
         f"{count(len(versions), 'state')} in the history"

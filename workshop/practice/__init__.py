@@ -13,6 +13,7 @@ other from top to bottom:
 ``patterns``    a text that matches a regular expression
 ``choices``     which of several a text names
 ``formats``     the form of an answer that a prompt describes
+``validity``    whether a value is right for its schema
 ``schema``      values that follow a JSON schema, from a source
 ``tools``       which tools to call, and with what
 ``answers``     the reply to an ask (its texts are in ``answers.toml``)

@@ -5,6 +5,7 @@ What it says is in ``answers.toml``. The same ask has the same reply.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import tomllib
@@ -42,9 +43,12 @@ _CONTEXT = re.compile(
     r"\bcontext\s*:\s*(.+?)(?=\n\s*(?:question|answer|user)\b|\Z)", re.I | re.S
 )
 _QUESTION = re.compile(r"\bquestion\s*:\s*([^\n]+)", re.I)
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+_ABOUT_ME = re.compile(r"\b(?:do|did|am|was|have|should) i\b|\bmy\b", re.I)
+_MINE = re.compile(r"\b(?:i|i'm|my|the user)\b", re.I)
 _ASKS_SUMMARY = re.compile(
-    r"\b(?:summar(?:y|i[sz]e)|extract)\b.{0,80}\b(?:conversation|messages?|"
-    r"chat|dialog(?:ue)?|history|above)\b",
+    r"\b(?:summary|summari[sz]e|extract)\b.{0,80}\b(?:conversation|messages?|"
+    r"chat|dialog|dialogue|history|above)\b",
     re.I | re.S,
 )
 _SAID = re.compile(
@@ -53,7 +57,8 @@ _SAID = re.compile(
 _SAID_XML = re.compile(r"<message type=\"(human|ai)\">([^<]+)</message>")
 _EXACTLY = re.compile(
     r"(?:(?:reply|respond|answer) with (?:exactly|only|just)|repeat after me"
-    r"|say exactly)\s*:?\s*(.+)|^say (?!it\b|that\b|something\b)(.{1,80})$",
+    r"|say exactly)\s*:?\s*(?:the words? )?(.+)"
+    r"|^say (?!it\b|that\b|something\b)(.{1,80})$",
     re.I | re.S,
 )
 _COUNT_TO = re.compile(
@@ -83,7 +88,8 @@ def reply(ask: Ask, again: int = 0) -> Reply:
     ``again`` says how often the same was asked before, in vain.
     """
     forced = 0 if ask.choice == "auto" else again
-    calls = tools.choose(ask, VALUES, _knows, forced)
+    knows = functools.partial(_knows, ask)
+    calls = tools.choose(ask, VALUES, knows, forced)
     if calls:
         return Reply(calls=calls)
     text = _json_answer(ask, again)
@@ -122,12 +128,11 @@ def _known(prompt: str) -> str | None:
     return _in_words(prompt, say.format(**found.groupdict()))
 
 
-def _knows(prompt: str) -> bool:
+def _knows(ask: Ask, prompt: str) -> bool:
     """Whether a prompt has an answer here, without a tool."""
     entry = _entry(prompt)
-    own = Ask((Turn("user", prompt),))
     said = entry is not None and not entry[2]
-    return said or bool(_obeyed(prompt) or _remembered(own, prompt))
+    return said or bool(_obeyed(prompt) or _remembered(ask, prompt))
 
 
 def _entry(prompt: str) -> tuple[re.Match[str], str, bool] | None:
@@ -180,9 +185,15 @@ def _from_context(ask: Ask, prompt: str) -> str | None:
     if not context:
         return None
     question = _QUESTION.search(prompt)
-    asked = set(words.stems(question[1] if question else prompt))
+    sentences = _SENTENCE.split(context[1].strip())
+    return _closest(question[1] if question else prompt, sentences)
+
+
+def _closest(question: str, sentences: Iterable[str]) -> str | None:
+    """The first sentence that shares most words with a question."""
+    asked = set(words.stems(question))
     best, most = None, 0
-    for sentence in re.split(r"(?<=[.!?])\s+|\n+", context[1].strip()):
+    for sentence in sentences:
         shared = len(asked & set(words.stems(sentence)))
         if shared > most:
             best, most = sentence, shared
@@ -258,6 +269,11 @@ def _remembered(ask: Ask, prompt: str) -> str | None:
     named = _name(prompt)
     if named and "?" not in prompt:
         return f"Nice to meet you, {named}."
+    if "?" in prompt and _ABOUT_ME.search(prompt):
+        about = " ".join([*told, *said[:-1]])[-MOST_READ:]
+        own = [s for s in _SENTENCE.split(about) if _MINE.search(s)]
+        sentence = _closest(prompt, own)
+        return f"You told me: “{_quote(sentence)}”" if sentence else None
     return None
 
 

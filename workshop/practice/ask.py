@@ -19,7 +19,6 @@ ROLES = {
     "assistant": "assistant",
     "tool": "tool",
 }
-CHOICES = ("none", "auto", "required")
 LOOK_AT = 1000  # characters at each end of a long prompt
 
 
@@ -208,17 +207,6 @@ def missing(name: str) -> Problem:
         f"Missing required parameter: '{name}'.",
         param=name,
         code="missing_required_parameter",
-    )
-
-
-def only_functions(kind: str, name: str) -> Problem:
-    """What is not served, in words of its own."""
-    return Problem(
-        400,
-        f"The practice model knows no tools of the type {kind!r}, only "
-        "functions.",
-        param=name,
-        code="unsupported_value",
     )
 
 

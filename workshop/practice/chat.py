@@ -9,22 +9,18 @@ from typing import Any
 
 from workshop.practice import endings, rules, words
 from workshop.practice.ask import (
-    CHOICES,
     ROLES,
     Ask,
     Call,
     Problem,
     Reply,
     Script,
-    Tool,
     Turn,
     failure_body,
     invalid_value,
     missing,
     need,
-    only_functions,
     text_of,
-    wrong_type,
 )
 
 DONE = b"data: [DONE]\n\n"
@@ -47,13 +43,13 @@ def parse(body: dict[str, Any]) -> Request:
     turns = [_turn(m, f"messages[{i}]") for i, m in enumerate(messages)]
     _check_results(turns)
     _check_form(body.get("response_format"), turns)
-    tools = _tools(body.get("tools") or [])
+    tools = rules.read_tools(body.get("tools"), "function")
     stop = body.get("stop") or ()
     options = body.get("stream_options") or {}
     ask = Ask(
         turns=tuple(turns),
         tools=tools,
-        choice=_choice(body.get("tool_choice"), tools),
+        choice=rules.read_choice(body.get("tool_choice"), tools, "function"),
         parallel=body.get("parallel_tool_calls") is not False,
         schema=_schema(body.get("response_format")),
         limit=body.get("max_completion_tokens") or body.get("max_tokens"),
@@ -153,69 +149,19 @@ def _check_results(turns: list[Turn]) -> None:
         open_calls = [call.id for call in turn.calls]
 
 
-def _tools(tools: list[Any]) -> tuple[Tool, ...]:
-    found = []
-    for index, tool in enumerate(tools):
-        where = f"tools[{index}]"
-        tool = need(tool, where, dict, "an object")
-        kind = need(tool.get("type"), f"{where}.type", str, "a string")
-        if kind != "function":
-            raise only_functions(kind, f"{where}.type")
-        where += ".function"
-        function = need(tool.get("function"), where, dict, "an object")
-        rules.check_function(function, where, f"{where}.parameters")
-        found.append(
-            Tool(
-                name=function["name"],
-                description=function.get("description") or "",
-                parameters=function.get("parameters") or {},
-            )
-        )
-    return tuple(found)
-
-
-def _choice(choice: Any, tools: tuple[Tool, ...]) -> str:
-    if choice is None:
-        return "auto"
-    if isinstance(choice, str):
-        if choice not in CHOICES:
-            raise invalid_value("tool_choice", choice, CHOICES)
-        return choice
-    if not isinstance(choice, dict):
-        raise wrong_type("tool_choice", "a string or an object", choice)
-    if choice.get("type") != "function":
-        kind = str(choice.get("type"))
-        raise only_functions(kind, "tool_choice.type")
-    where = "tool_choice.function"
-    function = need(choice.get("function"), where, dict, "an object")
-    name = need(function.get("name"), f"{where}.name", str, "a string")
-    if all(tool.name != name for tool in tools):
-        raise rules.not_offered(name)
-    return name
-
-
-def _check_form(response_format: Any, turns: list[Turn]) -> None:
-    if response_format is None:
-        return
-    kind = need(
-        response_format.get("type"), "response_format.type", str, "a string"
-    )
-    known = ("json_object", "json_schema", "text")
-    if kind not in known:
-        raise invalid_value("response_format.type", kind, known)
+def _check_form(form: Any, turns: list[Turn]) -> None:
+    kind = rules.read_kind(form, "response_format")
     if kind == "json_object":
         rules.check_mentions_json(
-            (turn.text for turn in turns),
+            turns,
             "'messages' must contain the word 'json' in some form, to use "
             "'response_format' of type 'json_object'.",
             "messages",
         )
     if kind == "json_schema":
         where = "response_format.json_schema"
-        form = need(
-            response_format.get("json_schema"), where, dict, "an object"
-        )
-        rules.check_format(form, where, "response_format", None)
+        schema = need(form.get("json_schema"), where, dict, "an object")
+        rules.check_format(schema, where, "response_format", None)
 
 
 def _schema(response_format: Any) -> dict[str, Any] | None:

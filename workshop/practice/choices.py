@@ -29,9 +29,16 @@ def listed(text: str) -> list[str]:
     return list(found.groups()) if found else []
 
 
+_ANSWER = re.compile(
+    r"\b(?:answer|reply|respond|say)\b.{0,30}?\b(yes) or (no)\b", re.I
+)
+
+
 def asked(text: str) -> list[str]:
     """The choices of "one of these categories: a, b, c" in a prompt."""
     found = _ONE_OF.search(text)
+    if not found and (answer := _ANSWER.search(text)):
+        return list(answer.groups())
     if not found:
         return listed(text) if re.search(r"\bone of\b", text, re.I) else []
     parts = re.split(r",\s*(?:or |and )?|\s+or\s+", found[1])

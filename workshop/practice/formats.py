@@ -11,7 +11,9 @@ MOST = 40  # JSON texts in them
 _DECODER = json.JSONDecoder()
 _JSON = re.compile(r"\bjson\b", re.I)
 _KEYS = re.compile(
-    r"\b(?:keys?|fields?|propert(?:y|ies)|attributes?)\b[:\s]*"
+    r"\b(?:keys?|fields?|property|properties|attributes?|"
+    r"JSON(?: object)? with"
+    r"(?!.{0,12}\b(?:key|field|property|properties|attr)))\b[:\s]*"
     r"(?:named\s|called\s|are\s)?((?:[\"'`]?[A-Za-z_]\w*[\"'`]?"
     r"(?:,\s*(?:and\s)?|\s+and\s+|(?=\W|$)))+)",
 )
@@ -62,10 +64,9 @@ def _object(parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _keys(text: str) -> list[str]:
-    if not re.search(r"\b(?:keys?|fields?|propert(?:y|ies))\b", text):
-        return []
-    quoted = _QUOTED.findall(text)
     listed = _KEYS.search(text)
+    named = re.search(r"\b(?:keys?|fields?|property|properties)\b", text)
+    quoted = _QUOTED.findall(text) if named else []
     if quoted or not listed:
         return quoted
     return [w for w in re.findall(r"\w+", listed[1]) if w != "and"]

@@ -1,15 +1,16 @@
-"""A text that matches a regular expression, as short as it may be."""
+"""Texts that match a regular expression, as short as they may be."""
 
 from __future__ import annotations
 
 import re
 import string
+from collections.abc import Iterable
 from re import _parser as parser
 from typing import Any
 
 LONGEST = 1000  # characters
 _USUAL = string.ascii_uppercase + string.ascii_lowercase + string.digits
-_ALPHABET = _USUAL + "_-. " + string.punctuation
+_OTHERS = "_-. " + string.punctuation
 _CATEGORY = {
     "CATEGORY_DIGIT": str.isdigit,
     "CATEGORY_NOT_DIGIT": lambda sign: not sign.isdigit(),
@@ -20,48 +21,69 @@ _CATEGORY = {
 }
 
 
-def example(pattern: str, more: int = 0) -> str:
-    """A text that matches; its repeats are ``more`` than they must be.
+def examples(pattern: str, longer: Iterable[int]) -> list[str]:
+    """Texts that match, or may; none if Python cannot read the pattern.
 
-    What looks ahead or behind is not obeyed. ValueError if Python does
-    not understand the pattern, or a match would be too long.
+    ``longer`` says by how many their repeats exceed what they must be.
+    What looks ahead or behind is not obeyed.
     """
     try:
         parsed = parser.parse(pattern)
         if parsed.getwidth()[0] > LONGEST:
-            raise ValueError("too long")
-        return _sequence(parsed, {}, more)[: 2 * LONGEST]
-    except (re.error, RecursionError, OverflowError, KeyError) as error:
-        raise ValueError(str(error)) from None
+            return []
+        return [
+            _Writer(more, mixed).sequence(parsed)[: 2 * LONGEST]
+            for mixed in (False, True)
+            for more in longer
+        ]
+    except (re.error, RecursionError, OverflowError, KeyError):
+        return []
 
 
-def _sequence(parsed: Any, groups: dict[int, str], more: int) -> str:
-    return "".join(_part(str(op), what, groups, more) for op, what in parsed)
+class _Writer:
+    """Writes one example; a ``mixed`` one has signs of several kinds."""
 
+    def __init__(self, more: int, mixed: bool) -> None:
+        self._more = min(more, LONGEST)
+        self._mixed = mixed
+        self._written = 0
+        self._groups: dict[int, str] = {}
 
-def _part(op: str, what: Any, groups: dict[int, str], more: int) -> str:
-    match op:
-        case "LITERAL":
-            return chr(what)
-        case "IN" | "NOT_LITERAL" | "ANY" | "CATEGORY":
-            signs = [*_ALPHABET, *_own_signs(op, what)]
-            fits = (sign for sign in signs if _allowed(op, what, sign))
-            return next(fits, "")
-        case "BRANCH":
-            return _sequence(what[1][0], groups, more)
-        case "SUBPATTERN":
-            text = _sequence(what[-1], groups, more)
-            groups[what[0]] = text
-            return text
-        case "ATOMIC_GROUP":
-            return _sequence(what, groups, more)
-        case "GROUPREF":
-            return groups[what]
-        case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
-            least, most, repeated = what
-            once = _sequence(repeated, groups, more)
-            return once * min(least + more, int(most), LONGEST)
-    return ""  # the start, the end, a look around
+    def sequence(self, parsed: Any) -> str:
+        return "".join(self._part(str(op), what) for op, what in parsed)
+
+    def _part(self, op: str, what: Any) -> str:
+        match op:
+            case "LITERAL":
+                return chr(what)
+            case "IN" | "NOT_LITERAL" | "ANY" | "CATEGORY":
+                return self._sign(op, what)
+            case "BRANCH":
+                return self.sequence(what[1][0])
+            case "SUBPATTERN":
+                self._groups[what[0]] = self.sequence(what[-1])
+                return self._groups[what[0]]
+            case "ATOMIC_GROUP":
+                return self.sequence(what)
+            case "GROUPREF":
+                return self._groups[what]
+            case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
+                least, most, repeated = what
+                count = min(least + self._more, int(most), LONGEST)
+                if not self._mixed:
+                    return self.sequence(repeated) * count
+                count = min(count, 30)  # so that nested ones stay short
+                return "".join(self.sequence(repeated) for _ in range(count))
+        return ""  # the start, the end, a look around
+
+    def _sign(self, op: str, what: Any) -> str:
+        self._written += 1
+        signs = _USUAL + _OTHERS + "".join(_own_signs(op, what))
+        if self._mixed and self._written < LONGEST:
+            start = 13 * self._written % len(_USUAL)
+            signs = _USUAL[start:] + signs
+        fits = (sign for sign in signs if _allowed(op, what, sign))
+        return next(fits, "")
 
 
 def _own_signs(op: str, what: Any) -> list[str]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from workshop.practice import endings, rules, words
 from workshop.practice.ask import (
-    CHOICES,
     FAILURE,
     ROLES,
     Ask,
@@ -19,13 +18,10 @@ from workshop.practice.ask import (
     Problem,
     Reply,
     Script,
-    Tool,
     Turn,
     invalid_value,
     need,
-    only_functions,
     text_of,
-    wrong_type,
 )
 
 _number = itertools.count(1)  # LangChain takes two equal ids for one message
@@ -73,11 +69,11 @@ def parse(body: dict[str, Any], kept: Mapping[str, Sequence[Turn]]) -> Request:
     form = (body.get("text") or {}).get("format") or {}
     _check_form(form, turns)
     schemas = {"json_schema": form.get("schema"), "json_object": {}}
-    tools = tuple(_tools(body.get("tools") or []))
+    tools = rules.read_tools(body.get("tools"), "")
     ask = Ask(
         turns=(*((Turn("system", told),) if told else ()), *turns),
         tools=tools,
-        choice=_choice(body.get("tool_choice"), tools),
+        choice=rules.read_choice(body.get("tool_choice"), tools, ""),
         parallel=body.get("parallel_tool_calls") is not False,
         schema=schemas.get(form.get("type")),
         limit=body.get("max_output_tokens"),
@@ -175,18 +171,15 @@ def _check_results(turns: list[Turn]) -> None:
 
 
 def _check_form(form: Any, turns: list[Turn]) -> None:
-    known = ("json_object", "json_schema", "text")
-    if form and form.get("type") not in known:
-        kind = str(form.get("type"))
-        raise invalid_value("text.format.type", kind, known)
-    if form.get("type") == "json_object":
+    kind = rules.read_kind(form or None, "text.format")
+    if kind == "json_object":
         rules.check_mentions_json(
-            (turn.text for turn in turns),
+            turns,
             "Response input messages must contain the word 'json' in some "
             "form to use 'text.format' of type 'json_object'.",
             "input",
         )
-    if form.get("type") == "json_schema":
+    if kind == "json_schema":
         rules.check_format(
             form, "text.format", "text.format.schema", "invalid_json_schema"
         )
@@ -202,38 +195,6 @@ def _joined(turns: list[Turn]) -> list[Turn]:
             turn = Turn("assistant", before.text, calls)
         joined.append(turn)
     return joined
-
-
-def _tools(tools: list[Any]) -> Iterator[Tool]:
-    for index, tool in enumerate(tools):
-        where = f"tools[{index}]"
-        tool = need(tool, where, dict, "an object")
-        kind = need(tool.get("type"), f"{where}.type", str, "a string")
-        if kind != "function":
-            raise only_functions(kind, f"{where}.type")
-        rules.check_function(tool, where, f"{where}.parameters")
-        yield Tool(
-            name=tool["name"],
-            description=tool.get("description") or "",
-            parameters=tool.get("parameters") or {},
-        )
-
-
-def _choice(choice: Any, tools: tuple[Tool, ...]) -> str:
-    if choice is None:
-        return "auto"
-    if isinstance(choice, str):
-        if choice not in CHOICES:
-            raise invalid_value("tool_choice", choice, CHOICES)
-        return choice
-    if not isinstance(choice, dict):
-        raise wrong_type("tool_choice", "a string or an object", choice)
-    if choice.get("type") != "function":
-        raise only_functions(str(choice.get("type")), "tool_choice.type")
-    name = need(choice.get("name"), "tool_choice.name", str, "a string")
-    if all(tool.name != name for tool in tools):
-        raise rules.not_offered(name)
-    return name
 
 
 def script(request: Request, reply: Reply) -> Script:

@@ -29,11 +29,21 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from workshop.practice.ask import Problem, missing, wrong_type
+from workshop.practice.ask import (
+    Problem,
+    Tool,
+    Turn,
+    invalid_value,
+    missing,
+    need,
+    wrong_type,
+)
 
 NAME = "^[a-zA-Z0-9_-]+$"
 LONGEST_NAME = 64
 MOST_TOOLS = 128
+CHOICES = ("none", "auto", "required")
+FORMS = ("json_object", "json_schema", "text")
 MOST_STOPS = 4
 MOST_CHOICES = 8  # of OpenAI's 128: they are written at once
 
@@ -160,25 +170,78 @@ def check_responses(body: dict[str, Any]) -> None:
     _check_values(body, _RESPONSES)
 
 
-def check_function(
-    function: Mapping[str, Any], where: str, parameters: str
-) -> None:
-    """Raise Problem for a function that may not be offered so.
+def read_tools(tools: Any, inside: str) -> tuple[Tool, ...]:
+    """The functions on offer; Problem for one that may not be offered so.
 
-    ``where`` is its place in the request, and ``parameters`` that of its
-    schema.
+    ``inside`` is ``function`` where each of them stands in one more object.
     """
+    return tuple(
+        _read_tool(tool, f"tools[{index}]", inside)
+        for index, tool in enumerate(tools or ())
+    )
+
+
+def _read_tool(tool: Any, where: str, inside: str) -> Tool:
+    tool = need(tool, where, dict, "an object")
+    function, where = _read_function(tool, where, inside)
     check_name(function.get("name"), f"{where}.name")
-    schema = function.get("parameters")
-    if schema is None:
-        return
-    if not isinstance(schema, dict):
-        raise wrong_type(parameters, "an object", schema)
+    schema = function.get("parameters") or {}
     what = f"function '{function['name']}'"
+    param = f"{where}.parameters"
+    need(schema, param, dict, "an object")
     code = "invalid_function_parameters"
-    _check_root(schema, what, parameters, code)
+    _check_root(schema, what, param, code)
     if function.get("strict"):
-        _check_strict(schema, what, parameters, code)
+        _check_strict(schema, what, param, code)
+    return Tool(function["name"], function.get("description") or "", schema)
+
+
+def read_choice(choice: Any, tools: Iterable[Tool], inside: str) -> str:
+    """Which tool must be called, if any; ``inside`` as for the tools."""
+    if choice is None:
+        return "auto"
+    if isinstance(choice, str):
+        if choice not in CHOICES:
+            raise invalid_value("tool_choice", choice, CHOICES)
+        return choice
+    choice = need(choice, "tool_choice", dict, "a string or an object")
+    function, where = _read_function(choice, "tool_choice", inside)
+    name = need(function.get("name"), f"{where}.name", str, "a string")
+    if all(tool.name != name for tool in tools):
+        raise _problem(
+            f"Tool choice '{name}' not found in 'tools' parameter.",
+            "tool_choice",
+        )
+    return name
+
+
+def _read_function(
+    value: dict[str, Any], where: str, inside: str
+) -> tuple[dict[str, Any], str]:
+    """The function that an object describes, and its place."""
+    kind = need(value.get("type"), f"{where}.type", str, "a string")
+    if kind != "function":
+        raise _problem(
+            f"The practice model knows no tools of the type {kind!r}, only "
+            "functions.",
+            f"{where}.type",
+            "unsupported_value",
+        )
+    if not inside:
+        return value, where
+    where = f"{where}.{inside}"
+    return need(value.get(inside), where, dict, "an object"), where
+
+
+def read_kind(form: Any, where: str) -> str:
+    """The type of the form that an answer is wanted in."""
+    if form is None:
+        return "text"
+    form = need(form, where, dict, "an object")
+    kind = need(form.get("type"), f"{where}.type", str, "a string")
+    if kind not in FORMS:
+        raise invalid_value(f"{where}.type", kind, FORMS)
+    return kind
 
 
 def check_format(
@@ -213,18 +276,11 @@ def check_name(name: Any, where: str) -> None:
 
 
 def check_mentions_json(
-    texts: Iterable[str], message: str, param: str
+    turns: Iterable[Turn], message: str, param: str
 ) -> None:
     """JSON mode needs the word in the prompt."""
-    if not any("json" in text.lower() for text in texts):
+    if not any("json" in turn.text.lower() for turn in turns):
         raise _problem(message, param)
-
-
-def not_offered(choice: str) -> Problem:
-    return _problem(
-        f"Tool choice '{choice}' not found in 'tools' parameter.",
-        "tool_choice",
-    )
 
 
 def _check_served(body: Mapping[str, Any], names: Iterable[str]) -> None:

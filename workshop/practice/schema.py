@@ -7,19 +7,23 @@ it does not offer is made up, and the whole is validated in the end.
 from __future__ import annotations
 
 import datetime
-import functools
 import math
 import re
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from typing import Any
 
 from workshop.practice import choices, patterns, words, work
 from workshop.practice.source import PATTERNS, Source, clauses
+from workshop.practice.validity import (
+    JUDGED,
+    accepts,
+    as_dict,
+    target,
+    validator,
+)
 
 DEEPEST = 12  # levels; a schema may contain itself
-DEEPEST_FOUND = 6  # levels that are looked for in the text
-MOST_UNFOLDED = 4000  # parts of a schema that a validator may have
+DEEPEST_FOUND = 4  # levels that are looked for in the text
 ABSENT = object()
 # What these lists are for is said in the vocabulary.
 FREE = words.listed("free_text")
@@ -32,12 +36,6 @@ NAMES = {
     for form, names in words.VOCABULARY["format_names"].items()
 }
 EXAMPLES = words.VOCABULARY["format_examples"]
-# What limits a value beside its type.
-JUDGED = (
-    *("enum", "format", "pattern", "minLength", "maxLength", "multipleOf"),
-    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
-    *("minItems", "maxItems", "uniqueItems", "minProperties"),
-)
 
 
 class Filler:
@@ -65,6 +63,7 @@ class Filler:
         self._again = again
         self._over = over
         self._work = work.mine()
+        self._bare = False
         self._spare: dict[tuple[int, int], Any] = {}
 
     def fill(self) -> tuple[Any, bool]:
@@ -80,21 +79,13 @@ class Filler:
     def value(self) -> Any:
         """A value that was validated, and mended where it failed."""
         value, _ = self.fill()
-        valid = self._validator()
+        valid = validator(self._root)
         if valid(value):
             return value
-        self._source = Source("")
-        self._table = {}
+        self._bare = True
+        self._work.refill()
         made_up, _ = self.fill()
         return made_up if valid(made_up) else value
-
-    def _validator(self) -> Callable[[Any], bool]:
-        try:
-            if _unfolded(self._root, self._root, MOST_UNFOLDED, ()) < 0:
-                return lambda value: True  # to judge it would take too long
-            return _compiled(self._root).is_valid
-        except (ValueError, RecursionError):  # no schema
-            return lambda value: True
 
     def _spend(self) -> bool:
         """Whether there is still work to be done."""
@@ -103,7 +94,7 @@ class Filler:
     def _object(
         self, schema: dict[str, Any], depth: int
     ) -> tuple[dict[str, Any], bool]:
-        parts = _dict(schema.get("properties"))
+        parts = as_dict(schema.get("properties"))
         every = [n for n in schema.get("required", ()) if n in parts]
         required = [
             n for n in every if not self._nullable(self._resolved(parts[n]))
@@ -133,7 +124,7 @@ class Filler:
 
         ``hinted`` accepts only what the text connects with the name.
         """
-        if not self._spend():
+        if self._bare or not self._spend():
             return ABSENT
         part = id(schema)
         schema = self._resolved(schema)
@@ -148,18 +139,13 @@ class Filler:
         options = self._options(schema)
         if options:
             return self._find_choice(options)
-        accept = self._accepts(schema)
+        accept = accepts(schema)
         hint = _hint(name)
         match _kind(schema):
             case "string":
                 return self._find_text(schema, name, hint, hinted, accept)
             case "integer" | "number" as kind:
-                number = self._source.take(
-                    "number",
-                    hint if hinted else None,
-                    lambda text: accept(_number(text, kind)),
-                )
-                return ABSENT if number is None else _number(number, kind)
+                return self._find_number(schema, kind, hint, hinted, accept)
             case "boolean":
                 return self._find_flag(hint)
             case "array" if not hinted and depth < DEEPEST_FOUND:
@@ -168,10 +154,33 @@ class Filler:
                 return self._find_object(schema, depth, part)
         return ABSENT
 
+    def _find_number(
+        self,
+        schema: dict[str, Any],
+        kind: str,
+        hint: frozenset[str],
+        hinted: bool,
+        accept: Callable[[Any], bool],
+    ) -> Any:
+        # A text that says "from 1 to 5" means neither of them.
+        bounds = (schema.get("minimum"), schema.get("maximum"))
+        for avoided in (bounds, ()):
+            number = self._source.take(
+                "number",
+                hint if hinted else None,
+                lambda text, avoided=avoided: (
+                    accept(_number(text, kind))
+                    and _number(text, kind) not in avoided
+                ),
+            )
+            if number is not None:
+                return _number(number, kind)
+        return ABSENT
+
     def _options(self, schema: dict[str, Any]) -> list[Any]:
         """What a schema lets one choose from; a description may list it."""
         if "enum" in schema:
-            accept = self._accepts(schema)
+            accept = accepts(schema)
             options = [c for c in schema["enum"] if accept(c)]
             return options or schema["enum"]
         if _kind(schema) == "string" and not set(JUDGED) & set(schema):
@@ -270,7 +279,7 @@ class Filler:
         accept: Callable[[Any], bool],
     ) -> Any:
         item = self._resolved(schema.get("items") or {})
-        fits = self._accepts(item)
+        fits = accepts(item)
         found = list(filter(fits, self._entries(item, name, depth)))
         if schema.get("uniqueItems"):
             found = [v for i, v in enumerate(found) if v not in found[:i]]
@@ -325,7 +334,7 @@ class Filler:
         else:
             pairs = re.findall(r"(\w+)\s*[:=]\s*([^\s,;]+)", self._source.text)
             value, found = dict(pairs), bool(pairs)
-            found = found and self._accepts(schema)(value)
+            found = found and accepts(schema)(value)
         if found and value:
             return value
         self._source.give_back(mark)
@@ -337,21 +346,20 @@ class Filler:
         """A value that is allowed, for what the text does not say."""
         spare = self._spare.pop((id(schema), depth), None)
         schema = self._resolved(schema)
-        if not self._spend():
-            return _least(schema)
-        accept = self._accepts(schema)
+        if not self._spend() and self._goes_on(schema):
+            return [] if _kind(schema) == "array" else {}
+        accept = accepts(schema)
         if "default" in schema and accept(schema["default"]):
             return schema["default"]
         if "const" in schema:
             return schema["const"]
         if self._nullable(schema) and not self._options(schema):
             return None
-        for variant in schema["anyOf"][:-1]:
-            value = self._make_up(variant, name, depth)
-            if accept(value):
-                return value
         if schema["anyOf"]:
-            return self._make_up(schema["anyOf"][-1], name, depth)
+            variants = schema["anyOf"]
+            if depth >= DEEPEST_FOUND:  # one that does not go deeper
+                variants = sorted(variants, key=self._goes_on)
+            return self._make_up(variants[0], name, depth)
         options = self._options(schema)
         if options:
             none = choices.none_of(options, self._again)
@@ -369,6 +377,10 @@ class Filler:
             case "null":
                 return None
         return self._made_text(schema, name, accept)
+
+    def _goes_on(self, schema: dict[str, Any]) -> bool:
+        schema = self._resolved(schema)
+        return bool(schema["anyOf"]) or _kind(schema) in ("object", "array")
 
     def _made_object(
         self, schema: dict[str, Any], depth: int, spare: Any
@@ -394,7 +406,7 @@ class Filler:
     def _vary(self, item: Any, name: str, depth: int, number: int) -> Any:
         """A value for one more entry of a list, another where it can be."""
         schema = self._resolved(item)
-        accept = self._accepts(schema)
+        accept = accepts(schema)
         options = self._options(schema)
         if options:
             return options[number % len(options)]
@@ -424,11 +436,8 @@ class Filler:
         candidates = [text]
         pattern = schema.get("pattern")
         if isinstance(pattern, str):
-            for more in (0, 1, 2, 4, 8, 16, 32, schema.get("minLength", 0)):
-                try:
-                    candidates.append(patterns.example(pattern, more))
-                except ValueError:
-                    break
+            least = schema.get("minLength", 0)
+            candidates += patterns.examples(pattern, (0, 1, 2, 4, 8, least))
         least = min(schema.get("minLength", 0), 10_000)
         if len(text) < least:
             text = f"{text} " * (least // (len(text) + 1) + 1)
@@ -436,26 +445,16 @@ class Filler:
         candidates.append(text[: schema.get("maxLength")])
         return next(filter(accept, candidates), candidates[-1])
 
-    def _accepts(self, schema: dict[str, Any]) -> Callable[[Any], bool]:
-        """Whether a value keeps to a part's own limits."""
-        alone = {name: schema[name] for name in JUDGED if name in schema}
-        if not alone:
-            return lambda value: True
-        try:
-            return _compiled(alone).is_valid
-        except ValueError:
-            return lambda value: True
-
     def _resolved(self, schema: Any, depth: int = 0) -> dict[str, Any]:
         """The schema with its references and parts put in."""
-        schema = _dict(schema)
+        schema = as_dict(schema)
         for _ in range(DEEPEST):
             if not isinstance(schema.get("$ref"), str):
                 break
             own = {k: v for k, v in schema.items() if k != "$ref"}
-            schema = {**_target(self._root, schema["$ref"]), **own}
+            schema = {**target(self._root, schema["$ref"]), **own}
         variants = schema.get("anyOf") or schema.get("oneOf") or []
-        merged = {**schema, "anyOf": [_dict(part) for part in variants]}
+        merged = {**schema, "anyOf": [as_dict(part) for part in variants]}
         merged.pop("oneOf", None)
         for part in merged.pop("allOf", ()):
             if depth < DEEPEST and self._spend():
@@ -463,7 +462,7 @@ class Filler:
                 more = {k: v for k, v in more.items() if v != []}
                 both = ("properties", "required")
                 if isinstance(more.get("properties"), dict):
-                    before = _dict(merged.get(both[0]))
+                    before = as_dict(merged.get(both[0]))
                     more[both[0]] = {**before, **more[both[0]]}
                     more[both[1]] = [
                         *merged.get(both[1], ()),
@@ -478,65 +477,6 @@ class Filler:
             self._resolved(part).get("type") == "null"
             for part in schema["anyOf"]
         )
-
-
-def _compiled(schema: dict[str, Any]) -> Any:
-    """A validator; ValueError if this is no schema."""
-    import jsonschema_rs  # late: the server starts without it
-
-    options = _validation_options()
-    return jsonschema_rs.Draft202012Validator(schema, **options)
-
-
-@functools.cache
-def _validation_options() -> dict[str, Any]:
-    import jsonschema_rs
-
-    bounded = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000)
-    return {"validate_formats": True, "pattern_options": bounded}
-
-
-def _unfolded(part: Any, root: Any, left: int, path: tuple[str, ...]) -> int:
-    """What is left of so many parts when each reference is followed.
-
-    Below zero, a validator might not come to its end in time.
-    """
-    left -= 1
-    if left < 0 or not isinstance(part, dict | list):
-        return left
-    if isinstance(part, list):
-        for inner in part:
-            left = _unfolded(inner, root, left, path)
-        return left
-    for key, inner in part.items():
-        if key == "$ref" and isinstance(inner, str):
-            if inner not in path and len(path) < 40:
-                target = _target(root, inner)
-                left = _unfolded(target, root, left, (*path, inner))
-        elif key not in ("$defs", "definitions", "enum", "const", "default"):
-            left = _unfolded(inner, root, left, path)
-        if left < 0:
-            break
-    return left
-
-
-def _target(root: Any, reference: str) -> dict[str, Any]:
-    """What a reference points to; ValueError if there is nothing."""
-    target = root
-    for step in reference.split("/")[1:]:
-        step = step.replace("~1", "/").replace("~0", "~")
-        try:
-            target = target[int(step) if isinstance(target, list) else step]
-        except (KeyError, IndexError, ValueError, TypeError):
-            raise ValueError(
-                f"reference can only point to definitions: {reference!r}"
-            ) from None
-    return _dict(target)
-
-
-def _dict(schema: Any) -> dict[str, Any]:
-    """A schema may be ``true`` too, which allows anything."""
-    return schema if isinstance(schema, dict) else {}
 
 
 def _hint(name: str) -> frozenset[str]:
@@ -554,13 +494,6 @@ def _kind(schema: dict[str, Any]) -> str:
         if kind is None and key in schema:
             return meant
     return kind or "string"
-
-
-def _least(schema: dict[str, Any]) -> Any:
-    """Something of the right type, when there was too much work."""
-    kinds = {"object": {}, "array": [], "boolean": False, "null": None}
-    kinds |= {"integer": 1, "number": 1}
-    return kinds.get(_kind(schema), "")
 
 
 def _format(schema: dict[str, Any], hint: frozenset[str]) -> str | None:
@@ -584,6 +517,8 @@ def _made_number(
     schema: dict[str, Any], kind: str, accept: Callable[[Any], bool]
 ) -> int | float:
     """The largest number that is allowed, or else the smallest, or 1."""
+    from fractions import Fraction  # late: it is seldom needed
+
     step = Fraction(str(schema.get("multipleOf") or 1))
     limits = ("maximum", "minimum", "exclusiveMaximum", "exclusiveMinimum")
     bounds = [

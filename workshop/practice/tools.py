@@ -189,8 +189,10 @@ def _wanted(ask: Ask, prompt: str, knows: Callable[[str], bool]) -> list[Tool]:
 def _is_general(tool: Tool) -> bool:
     """Whether a tool finds answers to questions of any kind."""
     about = set(words.stems(f"{tool.name} {tool.description[:300]}"))
+    parts = tool.parameters.get("properties") or ()
     required = tool.parameters.get("required") or ()
-    return bool(about & _GENERAL) and len(required) <= 1
+    takes_one = bool(parts) and len(required) <= 1
+    return bool(about & _GENERAL) and takes_one and not hands_over(tool.name)
 
 
 def _extracts(tool: Tool, prompt: str) -> bool:

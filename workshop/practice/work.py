@@ -16,14 +16,21 @@ class Work:
 
     def __init__(self) -> None:
         self._left = MOST
+        self._stopped = False
 
     def spend(self) -> bool:
         """Take one part; whether there was one left."""
         self._left -= 1
         return self._left >= 0
 
+    def refill(self) -> None:
+        """A little more, for an answer without the text."""
+        if not self._stopped:
+            self._left = MOST // 3
+
     def stop(self) -> None:
         """Nobody waits any more; may be called from another thread."""
+        self._stopped = True
         self._left = 0
 
 
