@@ -378,13 +378,17 @@ def references(task: asyncio.Task[Any]) -> int:
 
 
 def failed_tasks() -> Found:
-    for task in list(getattr(asyncio.tasks, "_scheduled_tasks", ())):
+    # Python 3.14 keeps no set of the tasks that have ended.
+    known = getattr(asyncio.tasks, "_scheduled_tasks", None)  # from 3.12 on
+    if known is None:
+        known = getattr(asyncio.tasks, "_all_tasks", ())
+    for task in list(known):
         if not task.done() or task.cancelled():
             continue
         if getattr(task, "_log_traceback", False):
-            error = task._exception
+            error, name = task._exception, task.get_coro().__qualname__
             yield (
-                f"a task{made_at(task)} failed with "
+                f"a task of `{name}`{made_at(task)} failed with "
                 f"{type(error).__name__} and nobody has asked for it",
                 "Await it, or make it in a `TaskGroup`",
             )
