@@ -19,8 +19,8 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ from workshop.serve import serve
 ASK = {"messages": [("user", "What is the price of the soup?")]}
 TABLE = {"configurable": {"thread_id": "1"}}
 URL = "http://127.0.0.1:9/menu"
-sys.path.append(str(Path(__file__).parents[1] / "solutions"))
+SOLUTIONS = str(Path(__file__).parents[1] / "solutions")
 MOMENT = 0.02
 
 
@@ -1536,8 +1536,28 @@ async def an_app_with_a_lifespan() -> Report:
         return await look(greet)
 
 
+@contextmanager
+def the_service_importable() -> Iterator[None]:
+    """Pytest has put tests/ on the path, where `service` is another file."""
+    other = sys.modules.pop("service", None)
+    with mock.patch.object(sys, "path", [SOLUTIONS, *sys.path]):
+        try:
+            yield
+        finally:
+            for name in list(sys.modules):
+                if name.partition(".")[0] == "service":
+                    del sys.modules[name]
+            if other is not None:
+                sys.modules["service"] = other
+
+
 @healthy
 async def the_finished_service_with_a_run() -> Report:
+    with the_service_importable():
+        return await the_service_runs()
+
+
+async def the_service_runs() -> Report:
     from service.app import create_app
     from service.settings import Settings
 

@@ -87,6 +87,96 @@
 #   a lock for each thread
 # - [Every guest is a stranger](#Every-guest-is-a-stranger): one saver for all
 
+# %% [markdown] tags=["cheat-sheet"]
+# ## By their words
+#
+# **In this room**
+#
+# - [Something blocks, but which line](#Something-blocks,-but-which-line):
+#   `Blocking call to time.sleep`
+# - [The saver hangs without a word](#The-saver-hangs-without-a-word):
+#   `Synchronous calls to AsyncSqliteSaver`
+# - [TypeError, about a coroutine](#TypeError,-about-a-coroutine):
+#   `'coroutine' object is not subscriptable`
+# - [asyncio.run cannot be called](#asyncio.run-cannot-be-called):
+#   `asyncio.run() cannot be called from a running event loop`
+# - [Event loop is closed](#Event-loop-is-closed):
+#   `Event loop is closed`
+# - [No sync invocation](#No-sync-invocation):
+#   `StructuredTool does not support sync invocation.`
+# - [Ignored GeneratorExit](#Ignored-GeneratorExit):
+#   `async generator ignored GeneratorExit`
+# - [Connection error, and no reason](#Connection-error,-and-no-reason):
+#   `Connection error.`
+#   `Too many open files`
+# - [This saver is not async](#This-saver-is-not-async):
+#   `The SqliteSaver does not support async methods`
+#
+# **In [room 18](18_errors_by_their_words.ipynb)**
+#
+# - [Checkpointer requires one or more of the following 'configurable' keys](18_errors_by_their_words.ipynb#Checkpointer-requires-one-or-more-of-the-following-'configurable'-keys):
+#   `Checkpointer requires one or more of the following 'configurable' keys: thread_id`
+# - [No checkpointer set](18_errors_by_their_words.ipynb#No-checkpointer-set)
+# - [Invalid checkpointer provided](18_errors_by_their_words.ipynb#Invalid-checkpointer-provided):
+#   `Invalid checkpointer provided. Expected an instance of`
+#   `Received _AsyncGeneratorContextManager`
+# - [The connection is closed](18_errors_by_their_words.ipynb#The-connection-is-closed):
+#   `no active connection`
+# - [Database is locked](18_errors_by_their_words.ipynb#Database-is-locked)
+#   `database is locked`
+# - [tool_calls must be followed by tool messages](18_errors_by_their_words.ipynb#tool_calls-must-be-followed-by-tool-messages):
+#   `An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'`
+# - [This model's maximum context length](18_errors_by_their_words.ipynb#This-model's-maximum-context-length):
+#   `This model's maximum context length is`
+# - [Error code: 429](18_errors_by_their_words.ipynb#Error-code:-429)
+# - [Connection error](18_errors_by_their_words.ipynb#Connection-error):
+#   `Connection error.`
+# - [Request timed out](18_errors_by_their_words.ipynb#Request-timed-out):
+#   `Request timed out.`
+# - [No streaming chunk received](18_errors_by_their_words.ipynb#No-streaming-chunk-received):
+#   `No streaming chunk received for`
+# - [The answer ends in mid-sentence](18_errors_by_their_words.ipynb#The-answer-ends-in-mid-sentence):
+#   `finish_reason: length`
+# - [The tool's name came twice](18_errors_by_their_words.ipynb#The-tool's-name-came-twice):
+#   `priceprice is not a valid tool`
+# - [Recursion limit reached](18_errors_by_their_words.ipynb#Recursion-limit-reached):
+#   `Recursion limit of 5 reached without hitting a stop condition`
+# - [Can receive only one value per step](18_errors_by_their_words.ipynb#Can-receive-only-one-value-per-step):
+#   `Can receive only one value per step. Use an Annotated key to handle multiple values.`
+# - [Expected dict, got](18_errors_by_their_words.ipynb#Expected-dict,-got):
+#   `Expected dict, got [1]`
+#   `Received no input for __start__`
+# - [Called get_config outside of a runnable context](18_errors_by_their_words.ipynb#Called-get_config-outside-of-a-runnable-context)
+# - [asynchronous generator is already running](18_errors_by_their_words.ipynb#asynchronous-generator-is-already-running):
+#   `aclose(): asynchronous generator is already running`
+#   `anext(): asynchronous generator is already running`
+# - [Attempted to exit cancel scope in a different task](18_errors_by_their_words.ipynb#Attempted-to-exit-cancel-scope-in-a-different-task):
+#   `Attempted to exit cancel scope in a different task than it was entered in`
+# - [attached to a different loop](18_errors_by_their_words.ipynb#attached-to-a-different-loop):
+#   `is bound to a different event loop`
+# - [no running event loop](18_errors_by_their_words.ipynb#no-running-event-loop):
+#   `There is no current event loop in thread`
+# - [cannot reuse already awaited coroutine](18_errors_by_their_words.ipynb#cannot-reuse-already-awaited-coroutine)
+# - [Task exception was never retrieved](18_errors_by_their_words.ipynb#Task-exception-was-never-retrieved)
+# - [Type is not msgpack serializable](18_errors_by_their_words.ipynb#Type-is-not-msgpack-serializable):
+#   `Type is not msgpack serializable: generator`
+# - [The server does not shut down](18_errors_by_their_words.ipynb#The-server-does-not-shut-down):
+#   `Waiting for connections to close. (CTRL+C to force quit)`
+#   `timeout graceful shutdown exceeded`
+#
+# **There too, and nothing is raised**
+#
+# - [The words of another model in the answer](18_errors_by_their_words.ipynb#The-words-of-another-model-in-the-answer)
+# - [No usage with a base URL](18_errors_by_their_words.ipynb#No-usage-with-a-base-URL)
+# - [An interrupt runs its node twice](18_errors_by_their_words.ipynb#An-interrupt-runs-its-node-twice)
+# - [The table of checkpoints grows](18_errors_by_their_words.ipynb#The-table-of-checkpoints-grows)
+# - [Line breaks vanish](18_errors_by_their_words.ipynb#Line-breaks-vanish)
+# - [A context variable is gone in the next cell](18_errors_by_their_words.ipynb#A-context-variable-is-gone-in-the-next-cell)
+#
+# Words of PostgreSQL, Windows and proxies are in a
+# [table](18_errors_by_their_words.ipynb#Words-that-need-another-machine)
+# at its end.
+
 # %% [markdown]
 # ## Setup
 #
@@ -236,8 +326,9 @@ print("blocked:", heart.missed > heart.beats)
 # [react-agent#20](https://github.com/langchain-ai/react-agent/issues/20) ·
 # [langgraph#4218](https://github.com/langchain-ai/langgraph/issues/4218)
 #
-# A heartbeat says that somebody blocks. The debug mode of asyncio also says
-# which task.
+# A heartbeat says that somebody blocks. **Why.** Nothing in asyncio watches a
+# step while it runs, so the culprit looks like everybody else. The debug mode
+# measures each step, and says which task was late.
 
 # %%
 import logging

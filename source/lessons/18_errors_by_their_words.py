@@ -80,6 +80,7 @@ await said(chat.ainvoke(ASK, {"configurable": {"thread_id": "ada"}}))
 #
 # **It says** `No checkpointer set`
 #
+# [CopilotKit PR 1880](https://github.com/CopilotKit/CopilotKit/pull/1880) ·
 # [lesson 14](14_async_memory.ipynb)
 #
 # **Why.** `aget_state`, `aupdate_state` and a resumed `interrupt` read what a
@@ -383,21 +384,20 @@ print("finish_reason:", await how_it_ended(llm))
 
 
 # %%
-async def guarded(state, guard):
-    verdict = await guard.ainvoke("Is this polite? Say one word.")
-    answer = await llm.ainvoke(state["messages"])
-    return {"messages": [answer]}
-
-
-for tags in [], ["nostream"]:
-    guard = ChatOpenAI(model=model.name, tags=tags)
-
+def with_a_guard(guard):
     async def reply(state):
-        return await guarded(state, guard)
+        await guard.ainvoke("Is this polite? Say one word.")
+        answer = await llm.ainvoke(state["messages"])
+        return {"messages": [answer]}
 
+    return graph_of(reply)
+
+
+for tags in ([], ["nostream"]):
+    guard = ChatOpenAI(model=model.name, tags=tags)
+    guarded = with_a_guard(guard)
     speakers = set()
-    stream = graph_of(reply).astream(ASK, stream_mode="messages")
-    async for message, about in stream:
+    async for message, about in guarded.astream(ASK, stream_mode="messages"):
         if message.text:
             speakers.add(message.id)
     print(tags, "answers heard:", len(speakers))
@@ -405,7 +405,7 @@ for tags in [], ["nostream"]:
 # %% [markdown]
 # ## The tool's name came twice
 #
-# **It says** `pricepriceis not a valid tool`
+# **It says** `priceprice is not a valid tool`
 #
 # [langchain#40044](https://github.com/langchain-ai/langchain/issues/40044)
 #
@@ -508,6 +508,12 @@ for kind in (Once, Joined):
 # ## Expected dict, got
 #
 # **It says** `Expected dict, got [1]` · `Received no input for __start__`
+#
+# [langgraph#1386](https://github.com/langchain-ai/langgraph/issues/1386),
+# [company-researcher#3](https://github.com/danielleyahalom/company-researcher/issues/3) ·
+# [lesson 03](03_astream_modes.ipynb)
+#
+# `Expected dict, got <coroutine object` means a call without its `await`.
 #
 # **Why.** A node returns an update of the state, a dict; and a run needs an
 # input, unless it goes on with one that was cut off. **Mend.** Return
@@ -701,6 +707,10 @@ await said(asyncio.to_thread(get_one))
 #
 # **It says** `cannot reuse already awaited coroutine`
 #
+# [gcloud-aio PR 32](https://github.com/talkiq/gcloud-aio/pull/32),
+# [trulens#859](https://github.com/truera/trulens/issues/859) ·
+# [lesson 12](12_retries_and_limits.ipynb)
+#
 # **Why.** A coroutine runs once. A retry loop around `await work` awaits the
 # same one again. **Mend.** Pass the function, and call it for each try.
 
@@ -713,7 +723,9 @@ await said(work)
 # %% [markdown]
 # ## Task exception was never retrieved
 #
-# **It says** `Task exception was never retrieved` · `Task was destroyed but it is pending!`
+# **It says** `Task exception was never retrieved`
+#
+# Of a task that had not ended: `Task was destroyed but it is pending!`
 #
 # [lesson 02](02_event_loop.ipynb)
 #
@@ -903,13 +915,15 @@ async def stops_in_time(**options):
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     url = f"http://127.0.0.1:{port}/"
-    async with httpx2.AsyncClient() as client:
-        async with client.stream("GET", url) as response:
-            parts = response.aiter_text()
-            await anext(parts)
-            server.should_exit = True
-            await asyncio.to_thread(thread.join, 5)
-            ended = not thread.is_alive()
+    async with (
+        httpx2.AsyncClient() as client,
+        client.stream("GET", url) as response,
+    ):
+        parts = response.aiter_text()
+        await anext(parts)
+        server.should_exit = True
+        await asyncio.to_thread(thread.join, 5)
+        ended = not thread.is_alive()
     server.force_exit = True
     await asyncio.to_thread(thread.join)
     return ended
