@@ -198,10 +198,13 @@ class Lab:
 
 
 @contextmanager
-def lab(ttft: float, per_token: float, theme: str = "Light") -> Iterator[Lab]:
+def lab(
+    ttft: float, per_token: float, theme: str = "Light", scale: float = 1
+) -> Iterator[Lab]:
     """Start everything; raise NoBrowser where no Chromium is found.
 
-    ``ttft`` and ``per_token`` (seconds) are the pace of the model. The
+    ``ttft`` and ``per_token`` (seconds) are the pace of the model;
+    ``scale`` is how many pixels of the picture one of the page gets. The
     notebooks are copies without outputs: what a page shows later, its own
     kernel made.
     """
@@ -215,7 +218,10 @@ def lab(ttft: float, per_token: float, theme: str = "Light") -> Iterator[Lab]:
         _copies(folder)
         with _jupyter(Path(home), theme, model) as url:
             expect.set_options(timeout=SECONDS * 1000)
-            page = browser.new_page(viewport={"width": 1200, "height": 900})
+            page = browser.new_page(
+                viewport={"width": 1200, "height": 900},
+                device_scale_factor=scale,
+            )
             page.set_default_timeout(SECONDS * 1000)
             hosts: set[str] = set()
             page.on(

@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
@@ -72,9 +71,25 @@ def still(opened: Lab, name: str) -> None:
     notebook.finished(seconds=180)
     whole = notebook.panel.locator(f".jp-OutputArea-output {part}").first
     whole.scroll_into_view_if_needed()
-    opened.page.wait_for_timeout(1000)
+    use(name, notebook, whole)
+    opened.page.wait_for_timeout(3000)
     picture = Image.open(io.BytesIO(whole.screenshot()))
     save(picture, FOLDER / f"{name}.png")
+
+
+def use(name: str, notebook: Notebook, part: Locator) -> None:
+    """Do with it what a reader would do first."""
+    if name == "explorer":
+        part.get_by_label("updates").check()
+        part.get_by_label("custom").check()
+        part.get_by_role("button", name="Run").click()
+    elif name in ("panel", "board"):
+        part.get_by_role("button", name="Start").click()
+    elif name == "chat":
+        page = notebook.panel.frame_locator(".workshop-chat")
+        box = page.get_by_role("textbox")
+        box.fill("What is the price of the soup?")
+        box.press("Enter")
 
 
 def film(opened: Lab) -> None:

@@ -226,7 +226,8 @@ waiters = {
 await slider.show(waiters)
 
 # %% [markdown]
-# <!-- picture: slider -->
+# <img src="pictures/slider.png" width="760"
+# alt="Four lanes, one for each table: all wait together and stream together">
 #
 # ## A node decides, too
 #

@@ -197,7 +197,8 @@ for subgraphs in (False, True):
 # it comes. Tick `messages`, and see how the tokens vanish without
 # `subgraphs`. (For the mode `checkpoints` the café gets a checkpointer.)
 #
-# <!-- picture: explorer -->
+# <img src="pictures/explorer.png" width="760"
+# alt="Modes to tick, and the parts that a run with updates and custom gave">
 
 # %%
 from langgraph.checkpoint.memory import InMemorySaver

@@ -247,7 +247,8 @@ async def stream_answer(graph, question, node, show, progress, seconds):
 # feels: the time to the first token and the speed. It renders Markdown and
 # escapes HTML, for a model may write some.
 #
-# <!-- picture: panel -->
+# <img src="pictures/panel.png" width="760"
+# alt="Start and Stop above an answer, with the time to its first token">
 
 # %%
 from workshop.show.panel import TokenPanel

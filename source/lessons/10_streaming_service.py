@@ -253,7 +253,8 @@ async with httpx2.AsyncClient(base_url=url) as client:
 chat.frame(url)
 
 # %% [markdown]
-# <!-- picture: chat -->
+# <img src="pictures/chat.png" width="760"
+# alt="A question, its answer, and a box to write the next one">
 #
 # A browser's `EventSource` can only `GET`. For a `POST`, read the body and
 # split it at empty lines. This is all that a page of yours needs:

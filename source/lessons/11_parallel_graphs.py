@@ -287,7 +287,8 @@ board = Board(topics[:4], tokens_of)
 board.show()
 
 # %% [markdown]
-# <!-- picture: board -->
+# <img src="pictures/board.png" width="760"
+# alt="Four topics, each with its tokens and a Cancel button">
 #
 # Press **Start**, then a **Cancel**. The next cell presses the same buttons,
 # for readers without a kernel.

@@ -330,7 +330,7 @@ await counted("run, def", within(1, builder.compile(), "tea"))
 # | `graph.step_timeout` | one step | `TimeoutError` | no |
 # | `asyncio.timeout()` | all inside | `TimeoutError` | no |
 #
-# LangChain raises subclasses of the client's errors: `OpenAITimeoutError` above
+# LangChain raises subclasses of the errors of openai: `OpenAITimeoutError`
 # is an `openai.APITimeoutError`.
 #
 # A client retries after its own timeout, too: with `max_retries=2` a limit of
