@@ -247,7 +247,7 @@ async for state in chat.aget_state_history(on("ada")):
 
 # %%
 async def edit(graph, thread, message_id, text):
-    # TODO (about 4 lines)
+    # TODO (about 6 lines)
     # solution
     async for state in graph.aget_state_history(on(thread)):
         messages = state.values.get("messages", [])

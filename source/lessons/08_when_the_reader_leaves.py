@@ -2,7 +2,7 @@
 # # Stop the model when its reader leaves
 #
 # previous: [07 · FastAPI streaming](07_fastapi_streaming.ipynb) ·
-# next: [09 · Events and resume](09_events_and_resume.ipynb) ·
+# next: [09 · Events and resume](09_resume_streaming.ipynb) ·
 # lab: [08](../exercises/08_when_the_reader_leaves.ipynb)
 #
 # In {minutes} minutes you will be able to:

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Take a streaming service to work
 #
-# previous: [09 · Events and resume](09_events_and_resume.ipynb) ·
+# previous: [09 · Events and resume](09_resume_streaming.ipynb) ·
 # next: [11 · Parallel graphs](11_parallel_graphs.ipynb) ·
 # lab: [10](../exercises/10_streaming_service.ipynb)
 #

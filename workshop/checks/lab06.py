@@ -273,6 +273,9 @@ STILL_RAN = (
     "`stop` returned while its task still ran: cancel it, then wait for its "
     "end"
 )
+RAISES_CANCEL = (
+    "`stop` raised CancelledError: `await task` raises what ended the task"
+)
 
 
 async def stop_leaves_nothing(answer: Answer) -> str:
@@ -308,10 +311,7 @@ async def _stopped(ending: Stop) -> None:
             "cancel the task"
         )
     if stopping.cancelled():
-        raise Wrong(
-            "`stop` raised CancelledError: `await task` raises what ended "
-            "the task"
-        )
+        raise Wrong(RAISES_CANCEL)
     if error := stopping.exception():
         raise Wrong(f"`stop` raised {type(error).__name__}: {error}")
 
@@ -372,7 +372,10 @@ async def _before_the_first_token(answer: Answer, models: Models) -> None:
     _must_be_over(before)
     # and before the task has had its first turn
     ending = _started(answer, graph, shown)
-    await _stopped(ending)
+    try:
+        await ending()
+    except asyncio.CancelledError:
+        raise Wrong(RAISES_CANCEL) from None
     _must_be_over(before)
 
 

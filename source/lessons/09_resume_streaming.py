@@ -3,7 +3,7 @@
 #
 # previous: [08 · When the reader leaves](08_when_the_reader_leaves.ipynb) ·
 # next: [10 · A streaming service](10_streaming_service.ipynb) ·
-# lab: [09](../exercises/09_events_and_resume.ipynb)
+# lab: [09](../exercises/09_resume_streaming.ipynb)
 #
 # In {minutes} minutes you will be able to:
 #
@@ -354,4 +354,4 @@ await check("09.0", how_it_ended)
 # - `finish_reason` says whether the model had more to say.
 # - A run is a task with a list of events. Readers come, go and come back.
 #
-# **Next:** [Lab 09](../exercises/09_events_and_resume.ipynb)
+# **Next:** [Lab 09](../exercises/09_resume_streaming.ipynb)
