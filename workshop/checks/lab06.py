@@ -47,7 +47,7 @@ async def newest_text(answer: Answer) -> str:
         ("z", "0"),
     ]
     told = {"The soup": once, "The soup!": twice, "nono0": again}
-    for expected, pieces in told.items():
+    for expected, pieces in [*told.items()] * 2:  # nothing is left over
         value = await result(answer, pieces=list(pieces))
         text = expect(value, str, "a text")
         everything = "".join(piece for _, piece in pieces)
@@ -289,12 +289,15 @@ async def stop_leaves_nothing(answer: Answer) -> str:
 
 
 def _started(
-    answer: Answer, graph: CompiledStateGraph, shown: list[str]
+    answer: Answer,
+    graph: CompiledStateGraph,
+    shown: list[str],
+    question: str = SOUP,
 ) -> Stop:
     def show(text: str) -> None:
         shown.append(expect(text, str, "a text for `show`"))
 
-    ending = call(answer, graph=graph, question=SOUP, show=show)
+    ending = call(answer, graph=graph, question=question, show=show)
     return expect(ending, Callable, "a function: `start` is a plain `def`")
 
 
@@ -330,9 +333,11 @@ async def _two_answers(answer: Answer, models: Models) -> None:
     first = _started(answer, graph, shown[0])
     await until(lambda: shown[0] and shown[0][-1] == "The soup", 200)
     ours = asyncio.all_tasks()
-    second = _started(answer, graph, shown[1])
+    second = _started(answer, graph, shown[1], "And a tea?")
     await until(lambda: shown[1] and shown[1][-1] == "The soup", 200)
     model.must_be_used("graph")
+    if [reply.asked for reply in model.calls] != [SOUP, "And a tea?"]:
+        raise Wrong("the model did not get the two questions, each once")
     for texts in shown:
         seen = [text for text in dict.fromkeys(texts) if text]
         if not seen:
