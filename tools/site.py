@@ -103,8 +103,11 @@ def trees() -> str:
     for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
         part = contents.PARTS.get(path.stem[:2], part)
         listed.setdefault(part, []).append(f"notebooks/{path.stem}")
-    sheets = sorted((ROOT / "notebooks").glob("*.md"))
-    listed["To come back to"] = [f"notebooks/{p.stem}" for p in sheets]
+    sheets = sorted((ROOT / "notebooks").glob("*_cheat_sheet.md"))
+    listed["To come back to"] = [
+        *(f"Cheat sheet {p.stem[:2]} <notebooks/{p.stem}>" for p in sheets),
+        "notebooks/glossary",
+    ]
     labs = sorted((ROOT / "exercises").glob("*.ipynb"))
     listed["Exercises"] = [f"exercises/{p.stem}" for p in labs]
     listed["Solutions"] = [f"solutions/{p.stem}" for p in labs]
