@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from workshop import checks, model
-from workshop.checks import check
+from workshop.checks import check, kit
 
 Capture = pytest.CaptureFixture[str]
 
@@ -365,16 +365,28 @@ async def test_two_checks_at_once(capsys: Capture) -> None:
 # --- the world around it
 
 
-async def streams(llm, question):
-    return [chunk.text async for chunk in llm.astream(question) if chunk.text]
+@pytest.fixture
+def over_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every task is to stream from a model over HTTP."""
+
+    async def judge(answer: Any) -> str:
+        async with kit.kitchen(answer, ttft=0) as place:
+            pieces = await kit.result(answer, llm=place.llm)
+        return f"{len(pieces)} pieces"
+
+    monkeypatch.setattr(checks, "judge_of", lambda _: judge)
+
+
+async def streams(llm):
+    return [chunk.text async for chunk in llm.astream("Soup?")]
 
 
 async def test_the_practice_model_stops_during_a_check(
-    capsys: Capture,
+    capsys: Capture, over_http: None
 ) -> None:
-    async def stops_the_model(llm, question):
+    async def stops_the_model(llm):
         model._server.stop()
-        return await streams(llm, question)
+        return await streams(llm)
 
     await check("00.1", stops_the_model)
     assert capsys.readouterr().out == (
@@ -386,7 +398,7 @@ async def test_the_practice_model_stops_during_a_check(
 
 
 async def test_a_check_never_uses_a_real_key(
-    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    capsys: Capture, over_http: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORKSHOP_MODEL", "openai")
     monkeypatch.setenv("OPENAI_API_KEY", "no-practice-key")
@@ -444,7 +456,7 @@ def main(graph, batches):
 async def both():
     nest_asyncio.apply()
     await check("01.1", right)
-    await check("01.4", main)
+    await check("02.2", main)
 
 asyncio.run(both())
 """
@@ -461,6 +473,6 @@ def test_nest_asyncio_does_not_disturb_a_check() -> None:
     )
     assert run.stdout.splitlines() == [
         "✅ 01.1 three calls together: 3 requests were in flight at once",
-        "❌ 01.4 nest_asyncio has changed asyncio in this kernel: restart it "
+        "❌ 02.2 nest_asyncio has changed asyncio in this kernel: restart it "
         "and leave nest_asyncio out",
     ], run.stderr

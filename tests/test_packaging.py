@@ -106,7 +106,7 @@ def test_start_installs_again_only_when_a_file_has_changed(
     assert "uv" not in pip
 
 
-@pytest.mark.parametrize("word", ["bogus", "opne"])
+@pytest.mark.parametrize("word", ["bogus", "start"])
 def test_start_says_what_it_does_not_know(word, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["start.py", word])
     with pytest.raises(SystemExit):

@@ -11,9 +11,12 @@ import pytest
 from tests.service import running
 from workshop.model import practice_model
 
-pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="it ends processes by POSIX signals"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        sys.platform == "win32", reason="it ends processes by POSIX signals"
+    ),
+    pytest.mark.timeout(400),
+]
 
 LEFT_OUT = (
     # Starlette names only the method of the first route in `Allow`.

@@ -465,7 +465,8 @@ async def in_process(task: str, turn: asyncio.Semaphore) -> Any:
         out, err = await process.communicate()
     lines = out.decode().splitlines()
     if process.returncode or not lines:
-        raise SystemExit(err.decode()[-2000:])
+        why = err.decode().strip().splitlines() or ["it died"]
+        return task, 1, [f"nothing: {why[-1]}"]
     count, accepted = json.loads(lines[-1])
     return task, count, accepted
 

@@ -82,8 +82,10 @@ def define(
         file = f"<{name}, code cell {number}>"
         linecache.cache[file] = (len(text), None, text.splitlines(True), file)
         for node in filter(defines, ast.parse(text).body):
-            code = compile(ast.Module([node], []), file, "exec")
-            with suppress(NameError):  # it needs what a cell makes: no answer
+            module = ast.Module([node], [])
+            code = compile(module, file, "exec", dont_inherit=True)
+            # It needs what a cell makes, or a path: no answer.
+            with suppress(NameError, ImportError, AttributeError):
                 exec(code, namespace)
     return {
         task: namespace[function]

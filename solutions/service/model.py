@@ -14,10 +14,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import openai
+from langchain_core.exceptions import ContextOverflowError
 from langchain_openai import ChatOpenAI
 from openai.types.chat import ChatCompletionChunk
 
 from service.settings import Settings
+
+
+def too_long(error: BaseException) -> bool:
+    """Whether a model was given more than it takes."""
+    code = getattr(error, "code", None)
+    overflow = isinstance(error, ContextOverflowError)
+    return overflow or code == "context_length_exceeded"
 
 
 class TextAsDicts(openai.AsyncStream[object]):

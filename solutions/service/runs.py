@@ -20,7 +20,6 @@ from uuid import UUID, uuid4
 import openai
 from fastapi import HTTPException
 from langchain_core.exceptions import (
-    ContextOverflowError,
     ModelError,
     ModelRateLimitError,
     ModelTimeoutError,
@@ -35,6 +34,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from service.listener import Listener, answering_nodes, visible
 from service.logs import about, bug, note
+from service.model import too_long
 from service.settings import Settings
 from service.store import (
     GAP,
@@ -119,8 +119,11 @@ class Run:
         return "".join("".join(part.pieces) for part in self.parts)
 
     def emit(self, name: str, /, **data: Any) -> None:
-        self.events.append(self.next(name, **data))
-        if name != "start" and not self.begun.is_set():
+        self.add(self.next(name, **data))
+
+    def add(self, event: Event) -> None:
+        self.events.append(event)
+        if event.name != "start" and not self.begun.is_set():
             self.begun.set()
             self.on_begin()
         self.wake()
@@ -444,19 +447,22 @@ class Runs:
         tokens = sum(event.name == "token" for event in run.events)
         if name == "done":
             data = {"outcome": outcome, "tokens": tokens}
+        last = run.next(name, **data)
+        if why == "shutdown":  # its readers are told at once
+            run.add(last)
         try:
             memory = await self._remember(run, outcome, asks, graph, before)
-            last = [*run.events[run.kept :], run.next(name, **data)]
-            ours = await self._commit(run, outcome, asks, last, memory)
+            rest = [*run.events[run.kept :], last]
+            ours = await self._commit(run, outcome, asks, rest, memory)
         finally:
             self._forget(run)
         if ours is None:  # the database is away, and the process ends
-            name, data = "error", INTERRUPTED
+            last = run.next("error", **INTERRUPTED)
         if ours is False:
             outcome = "lost"
             await self._say_how_it_ended(run)
-        else:
-            run.emit(name, **data)
+        elif why != "shutdown":
+            run.add(last)
         seconds = time.monotonic() - began
         self.seconds += (seconds - self.seconds) / 10
         ENDED.labels(outcome).inc()
@@ -525,7 +531,7 @@ class Runs:
         if rest and rest[-1].name in FINAL:
             run.events += rest
             run.wake()
-        else:
+        elif run.events[-1].name not in FINAL:
             run.emit("error", **INTERRUPTED)
 
     # --- runs of any worker
@@ -742,7 +748,7 @@ def verdict(error: Exception) -> tuple[HTTPException, str]:
     kind = type(error).__name__
     names = {type(each).__name__ for each in causes(error)}
     match error:
-        case ContextOverflowError():
+        case _ if too_long(error):
             why = "the conversation is too long for the model"
             return refusal(413, why), "too_long"
         case ModelRateLimitError():

@@ -8,7 +8,7 @@
 # %% [markdown]
 # Two tasks, about {minutes} minutes. You will
 #
-# - make one function of the lesson's three cells, for any stream;
+# - run any stream in a task of its own;
 # - end a run whose client leaves before the first word.
 #
 # Write where the `...` is, then run that cell and the check. The next cell is
@@ -30,7 +30,10 @@ from workshop.model import connect
 model = connect()
 llm = ChatOpenAI(model=model.name, stream_chunk_timeout=None)
 agent = create_agent(llm, tools=[])
-END = object()
+
+
+class END:
+    """Marks the end of a stream."""
 
 
 async def words(message):

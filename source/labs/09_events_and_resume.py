@@ -125,7 +125,7 @@ async for event in events(agent, "soup"):
 # %% [markdown]
 # ## Task 2: a run that outlives its readers
 #
-# Now there may be several readers, and they may come late.
+# Several readers may come now, and late.
 #
 # **Write** `start_run(events)`, a plain `def`. It starts a task that reads
 # that async iterator, and returns `follow`. `follow(seen)`, an async

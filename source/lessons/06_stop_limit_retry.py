@@ -248,7 +248,7 @@ async def stream_answer(graph, question, node, show, progress, seconds):
 # escapes HTML, for a model may write some.
 #
 # <img src="pictures/panel.png" width="760"
-# alt="Start and Stop above an answer in Markdown, with the time to its first token">
+# alt="Start and Stop above an answer, with the time to its first token">
 
 # %%
 from workshop.show.panel import TokenPanel

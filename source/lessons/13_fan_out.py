@@ -80,7 +80,7 @@ with Timeline() as timeline:
 timeline.plot()
 
 # %% [markdown]
-# The steps are what makes a state whole: what `a` and `c` return is put
+# The steps keep a state whole: what `a` and `c` return is put
 # together before anybody reads it. So put into one graph what is joined
 # later. What is independent, such as two users, runs in graphs of its own.
 #
@@ -200,8 +200,6 @@ async def merged(streams, size):
 
 
 # %% [markdown]
-# `pumps` looks unused, but it keeps the tasks: the event loop alone does not.
-#
 # This version is for streams that end well and for readers who stay. You mend
 # the rest in lab 13.
 
@@ -248,8 +246,7 @@ for size in (0, 1):
 # %% [markdown]
 # A bound is **backpressure**: the slow reader slows the writers, and memory
 # stays small. Where a writer must not wait, a full queue leaves two choices.
-# Drop the piece, if the next one replaces it (a percentage; never a token).
-# Or end the stream.
+# Drop a piece that the next one replaces (never a token), or end the stream.
 #
 # ## What people get wrong: *the graph waits for its reader*
 #
@@ -297,13 +294,11 @@ print("astream_events:", await read_one(stream))
 #
 # ## Optional: more than one process
 #
-# One process uses one core. Dask runs a function in other processes or on
-# other machines. That is worth it when nodes compute, or when the tokens of
-# all streams fill a core. For waiting it is not.
+# One process uses one core. Dask runs a function in other processes. That
+# is worth it when nodes compute, or when tokens fill a core.
 #
-# `agent` holds connections and cannot travel. So the function makes its own
-# where it runs. Each new process has to load LangGraph first: on a small
-# machine the cell takes half a minute. It is folded; open it if you need it.
+# `agent` holds connections and cannot travel, so the function makes its own.
+# Each process loads LangGraph first, which takes a while. The cell is folded.
 
 # %% tags=["folded"]
 from dask.distributed import Client, LocalCluster

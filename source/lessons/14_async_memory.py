@@ -68,16 +68,8 @@ async def read(words):
 # `InMemorySaver` forgets with its process. `AsyncSqliteSaver` writes to a
 # file. It holds an open connection, so it lives in an `async with`.
 #
-# **Predict.** Each turn below opens the file anew, as a restarted app does.
-# Ada says her name and asks for it. Then Bob asks for his. What do the three
-# answers say?
-#
-# <details><summary>Answer</summary>
-#
-# Ada is remembered: what she said is in the file. Bob is another thread,
-# which knows nothing of hers.
-#
-# </details>
+# Each turn below opens the file anew, as a restarted app does. Ada says her
+# name and asks for it. Then Bob, on another thread, asks for his.
 
 # %%
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -94,15 +86,13 @@ await turn("ada", "What is my name?")
 await turn("bob", "What is my name?")
 
 # %% [markdown]
-# Each run got one new message, and the saver put the older ones before it.
-# Tokens stream as they do without a memory.
+# Each run got one new message, and the saver put the older ones of its thread
+# before it. Tokens stream as they do without a memory.
 #
 # ## What people get wrong: *a sync saver only blocks*
 #
-# There is a `SqliteSaver`, too. *The notes*, the page that this course began
-# with, advise the async one, *to avoid blocking*. So you may think that the
-# sync one works, only slowly. It refuses: its methods for async code only
-# raise.
+# *The notes*, the page that this course began with, advise an async saver *to
+# avoid blocking*. The sync one does not block: it refuses.
 
 # %% tags=["raises-exception"]
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -178,8 +168,8 @@ async for part in waiter.astream(
 print(meter.read().requests, "requests,", meter.cut_off, "cut off")
 
 # %% [markdown]
-# Each step left a **checkpoint**, a state that was saved. Lab 14 looks at all
-# of them, and takes a chat back to an older one.
+# Each step left a **checkpoint**, a state that was saved. In the lab you go
+# back to an older one.
 #
 # ## A process that is killed
 #

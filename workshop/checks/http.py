@@ -56,6 +56,7 @@ class Served:
     client: httpx2.AsyncClient
     errors: list[Exception]
     blocking: Counter[str] = field(default_factory=Counter)
+    stuck: Counter[str] = field(default_factory=Counter)
 
     async def ask(self, method: str, path: str, **request: Any) -> Reply:
         """Send a request as httpx2 takes it, and read the whole answer.
@@ -109,9 +110,14 @@ class Served:
         await asyncio.gather(reading, return_exceptions=True)
         return text
 
-    def blocked(self) -> str:
+    def stuck_at(self) -> str:
+        """As ``blocked``, of lines that themselves hold up the loop."""
+        return self.blocked(self.stuck)
+
+    def blocked(self, lines: Counter[str] | None = None) -> str:
         """The end of a sentence, with the line that blocks, or nothing."""
-        for line, times in self.blocking.most_common(1):
+        lines = self.blocking if lines is None else lines
+        for line, times in lines.most_common(1):
             if times >= SURE:
                 return f": everybody waits at `{line}`"
         return ""
@@ -153,7 +159,7 @@ async def served(app: Any, place: Watch) -> AsyncIterator[Served]:
         base_url=site.url, timeout=PATIENCE
     ) as client:
         found = Served(site.url, client, site.errors)
-        watching = asyncio.create_task(_watch(loop, place, found.blocking))
+        watching = asyncio.create_task(_watch(loop, place, found))
         try:
             yield found
         finally:
@@ -167,7 +173,7 @@ async def served(app: Any, place: Watch) -> AsyncIterator[Served]:
 
 
 async def _watch(
-    loop: asyncio.AbstractEventLoop, place: Watch, lines: Counter[str]
+    loop: asyncio.AbstractEventLoop, place: Watch, found: Served
 ) -> None:
     """Count the lines of the answer at which its loop is held up."""
     while True:
@@ -175,7 +181,9 @@ async def _watch(
         loop.call_soon_threadsafe(heard.set)
         await asyncio.sleep(HELD_UP)
         while not heard.is_set():
-            stack = stack_of(sys._current_frames().get(place.thread))
+            stack = list(stack_of(sys._current_frames().get(place.thread)))
             if line := line_on(stack, place.file):
-                lines[line] += 1
+                found.blocking[line] += 1
+            if line := line_on(stack[:1], place.file):
+                found.stuck[line] += 1
             await asyncio.sleep(0.05)

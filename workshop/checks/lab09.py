@@ -199,10 +199,11 @@ def _text_of(event: ServerSentEvent) -> str:
 def _must_be_whole(events: list[Any], tokens: list[str]) -> None:
     names = [_name(event) for event in events]
     if "token" not in names:
+        others = ", ".join(dict.fromkeys(names))
         raise Wrong(
             "no event is called `token`: name each, `event=...`"
-            if set(names) <= {"message"}
-            else f"no event is called `token`, only {', '.join(set(names))}"
+            if others == "message"
+            else f"no event is called `token`, only {others}"
         )
     came = [_text_of(event) for event in events if event.event == "token"]
     if PRICE in "".join(came):
@@ -593,6 +594,7 @@ async def _drop(site: Served, run: str) -> list[httpx2.ServerSentEvent]:
     await settled(
         lambda: seen[-1],
         lambda: reading.done() or len(_parsed(seen[-1])) >= 5,
+        still=500,  # another thread serves it
     )
     left.set()
     text = await reading

@@ -195,7 +195,8 @@ async def _gives_places_back(site: Served, streams: Streams, cap: int) -> str:
 
 
 async def _ask(site: Served, question: str) -> Reply:
-    return await site.ask("GET", "/chat", params={"question": question})
+    params = {"question": question}
+    return await site.ask("GET", "/chat", params=params, timeout=None)
 
 
 async def _crowd(site: Served, streams: Streams, cap: int, when: str) -> str:
@@ -210,6 +211,7 @@ async def _crowd(site: Served, streams: Streams, cap: int, when: str) -> str:
     await settled(
         lambda: (answered(), len(streams.running)),
         lambda: answered() + len(streams.running) >= number,
+        still=300,  # another thread serves it
     )
     taken, refused = len(streams.running), answered()
     streams.script = lambda question: [streams.text(question)]

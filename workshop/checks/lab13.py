@@ -79,8 +79,8 @@ async def one_fair_stream(answer: Answer) -> str:
     for kind, error in failures().items():
         await _broken(answer, kind, error)
     return (
-        "as they come, bounded, told of a broken stream; left: 3 of 3 "
-        "streams were cut off"
+        "as they come, bounded, told of a broken stream; the reader left: "
+        "3 of 3 streams were cut off"
     )
 
 
