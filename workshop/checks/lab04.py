@@ -26,8 +26,6 @@ from workshop.checks.kit import (
     settled,
 )
 
-ORDER = {"messages": [("user", "Table 3 orders the cake")]}
-
 
 class Dishes(TypedDict):
     """The state of the graphs that need no model."""
@@ -158,8 +156,12 @@ async def _follows(answer: Answer, dish: str, percents: list[int]) -> None:
         return {"messages": [await model.ainvoke(state["messages"])]}
 
     graph = _chain(MessagesState, greet=greet, bake=bake, reply=reply)
-    value = await result(answer, graph=graph, order=ORDER, bar=bar)
+    said = f"Table 3 orders the {dish}"
+    order = {"messages": [("user", said)]}
+    value = await result(answer, graph=graph, order=order, bar=bar)
     model.must_be_used("graph")
+    if model.calls[0].asked != said:
+        raise Wrong(f"the graph got {model.calls[0].asked!r}, not {said!r}")
     if len(runs) > 1:
         raise Wrong(
             f"the graph ran {len(runs)} times: one run can stream two modes"
@@ -190,7 +192,12 @@ TWICE = "each node is named twice: `tasks` tells of its start and of its end"
 
 async def paths_of_any_graph(answer: Answer) -> str:
     """04.2: name the nodes with their path, whatever the graph's depth."""
-    inner = _chain(Dishes, cook=_nothing, taste=_nothing)
+    seen: list[list[str]] = []
+
+    async def note(state: Dishes) -> None:
+        seen.append(state["dishes"])
+
+    inner = _chain(Dishes, cook=note, taste=_nothing)
 
     async def twice(state: Dishes) -> None:
         await inner.ainvoke(state)
@@ -198,19 +205,23 @@ async def paths_of_any_graph(answer: Answer) -> str:
 
     inside = ["kitchen/cook", "kitchen/taste", "kitchen"]
     again = [path.replace("kitchen", "kitchen/1") for path in inside[:2]]
-    nested = _chain(Dishes, greet=_nothing, kitchen=inner)
+    nested = _chain(Dishes, greet=note, kitchen=inner)
     graphs = [
         (nested, ["greet", *inside]),
-        (_chain(Dishes, greet=_nothing, cook=_nothing), ["greet", "cook"]),
+        (_chain(Dishes, greet=note, cook=_nothing), ["greet", "cook"]),
         (
             _chain(Dishes, floor=_chain(Dishes, kitchen=inner, pay=_nothing)),
             [*(f"floor/{path}" for path in inside), "floor/pay", "floor"],
         ),
         (_chain(Dishes, kitchen=twice), [*inside[:2], *again, "kitchen"]),
     ]
-    for graph, expected in graphs:
-        value = await result(answer, graph=graph, order={"dishes": []})
+    for number, (graph, expected) in enumerate(graphs, 1):
+        dishes = ["soup"] * number
+        seen.clear()
+        value = await result(answer, graph=graph, order={"dishes": dishes})
         _compare(_paths(value), expected)
+        if seen[0] != dishes:
+            raise Wrong(f"the graph got {seen[0]}, not the order of {dishes}")
     return "right paths in 4 graphs: flat, nested, deep, and called twice"
 
 
