@@ -20,7 +20,6 @@ from openai.types.chat import ChatCompletionChunk
 
 from service.settings import Settings
 
-
 FAIR = 32  # chunks that came at once, and then the others' turn
 
 
