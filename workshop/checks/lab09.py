@@ -296,13 +296,17 @@ def _done() -> ServerSentEvent:
 
 async def outlives_its_readers(answer: Answer) -> str:
     """09.2: keep the events of a run for readers who come and go."""
-    one = [*_script("a", "a", "", "\n\n"), PAUSE, *_script("b"), _done()]
+    one = [*_script("a", "a", "", "\n\n"), PAUSE, *_script("b")]
+    one += [PAUSE, _done()]
     two = [*_script("x"), PAUSE, *_script("y", "z"), _done()]
     plays = [Play(one), Play(two)]
     follows = [_started(answer, play) for play in plays]
     await _runs_alone(plays[0])
+    # who reads the other run waits meanwhile
+    waiting = start(collect(_follow(follows[1], 1), []))
     got = await _readers_of_three_kinds(plays[0], follows[0])
     await _must_be(plays[1], follows[1], two)
+    await stop(waiting)
     await _fails(answer)
     return (
         f"{len(got)} events, none lost or doubled: for who stays, who comes "
@@ -366,9 +370,22 @@ async def _readers_of_three_kinds(
     await settled(lambda: len(waits), still=10)
     if waits:
         raise Wrong(f"who has seen {there} events gets number {waits[0].id}")
+    slow, late = aiter(_follow(follow, there - 1)), []
+    await anext(slow)
+    play.release(1)
+    await settled(lambda: len(waits), lambda: waits)
+    if not waits:
+        raise Wrong("an event came, and who waited for it did not get it")
+    readings.append(start(collect(slow, late)))
+    await settled(lambda: len(late), lambda: late)
+    if not late:
+        raise Wrong(
+            "an event came while a reader was busy, and then the reader "
+            "waits, although it is there"
+        )
     play.release()
     await settled(
-        lambda: len(stays + another + waits),
+        lambda: len(stays + another + waits + late),
         lambda: all(reading.done() for reading in readings),
     )
     if play.outcome == "cut off":
