@@ -800,6 +800,7 @@ class Config:
     sleep: float = 0.1
     batch: int = 8
     run: str = "nightly"
+    reload: bool = False
 
 
 class Upload:
@@ -853,6 +854,18 @@ async def a_global_called_batch() -> Report:
 async def an_attribute_called_sleep() -> Report:
     def count(state: MessagesState) -> dict[str, Any]:
         return {"messages": [("ai", f"{settings.sleep} {settings.run}")]}
+
+    return await look(count)
+
+
+async def reload() -> None:
+    time.sleep(1)
+
+
+@healthy
+async def an_attribute_named_as_another_function() -> Report:
+    async def count(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [("ai", f"{settings.reload}")]}
 
     return await look(count)
 

@@ -156,6 +156,12 @@
 #   `is bound to a different event loop`
 # - [no running event loop](18_errors_by_their_words.ipynb#no-running-event-loop):
 #   `There is no current event loop in thread`
+# - [This event loop is already running](18_errors_by_their_words.ipynb#This-event-loop-is-already-running)
+# - [async_generator can't be used in 'await' expression](18_errors_by_their_words.ipynb#async_generator-can't-be-used-in-'await'-expression):
+#   `object async_generator can't be used in 'await' expression`
+#   `'async for' requires an object with __aiter__ method, got generator`
+# - [unhandled errors in a TaskGroup](18_errors_by_their_words.ipynb#unhandled-errors-in-a-TaskGroup):
+#   `unhandled errors in a TaskGroup (1 sub-exception)`
 # - [cannot reuse already awaited coroutine](18_errors_by_their_words.ipynb#cannot-reuse-already-awaited-coroutine)
 # - [Task exception was never retrieved](18_errors_by_their_words.ipynb#Task-exception-was-never-retrieved)
 # - [Type is not msgpack serializable](18_errors_by_their_words.ipynb#Type-is-not-msgpack-serializable):
@@ -486,8 +492,9 @@ async def two_guests():
             await asyncio.sleep(0.1)
 
     async def rude(lock):
-        with lock:
-            await asyncio.sleep(0.1)
+        lock.acquire()
+        await asyncio.sleep(0.1)
+        lock.release()
 
     lock = asyncio.Lock()
     await asyncio.gather(polite(lock), polite(lock))

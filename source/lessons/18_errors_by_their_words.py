@@ -703,6 +703,107 @@ await said(asyncio.to_thread(in_a_thread))
 await said(asyncio.to_thread(get_one))
 
 # %% [markdown]
+# ## This event loop is already running
+#
+# **It says** `This event loop is already running`
+#
+# [pydantic-ai#3014](https://github.com/pydantic/pydantic-ai/issues/3014),
+# [comfy_api_simplified#2](https://github.com/deimos-deimos/comfy_api_simplified/issues/2) ·
+# [lesson 02](02_event_loop.ipynb)
+#
+# **Why.** `run_until_complete`, or a `run_sync` of some library, wants to run
+# a loop in a thread where one runs: in a notebook, in an `async def`
+# endpoint. **Mend.** `await` the async form. A library that has none goes
+# into a thread, where it makes a loop of its own.
+
+
+# %%
+def run_sync():
+    with asyncio.Runner() as runner:
+        return runner.run(greet({}))
+
+
+async def calls_run_until_complete():
+    loop = asyncio.get_running_loop()
+    work = greet({})
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        work.close()
+
+
+await said(calls_run_until_complete())
+await said(greet({}))
+await said(asyncio.to_thread(run_sync))
+
+# %% [markdown]
+# ## async_generator can't be used in 'await' expression
+#
+# **It says** `object async_generator can't be used in 'await' expression`
+# · `'async for' requires an object with __aiter__ method, got generator`
+#
+# [gpt4free#2552](https://github.com/xtekky/gpt4free/issues/2552),
+# [llama_index#6835](https://github.com/run-llama/llama_index/issues/6835) ·
+# [lesson 02](02_event_loop.ipynb)
+#
+# **Why.** `astream` gives a stream, which you loop over; `ainvoke` gives a
+# coroutine, which you await; `stream` gives a sync generator. Each wants its
+# own word. **Mend.** `async for part in graph.astream(...)`, without `await`.
+
+
+# %%
+async def awaits_a_stream():
+    return await graph_of(greet).astream(ASK)
+
+
+async def loops_over_stream():
+    async for part in graph_of(greet).stream(ASK):
+        return part
+
+
+async def loops_over_astream():
+    parts = []
+    async for part in graph_of(greet).astream(ASK):
+        parts.append(part)
+    return parts
+
+
+await said(awaits_a_stream())
+await said(loops_over_stream())
+await said(loops_over_astream())
+
+# %% [markdown]
+# ## unhandled errors in a TaskGroup
+#
+# **It says** `unhandled errors in a TaskGroup (1 sub-exception)`
+#
+# [playwright-mcp#1187](https://github.com/microsoft/playwright-mcp/issues/1187),
+# [autogen PR 5900](https://github.com/microsoft/autogen/pull/5900) ·
+# [lesson 11](11_parallel_graphs.ipynb)
+#
+# **Why.** The message is that of the group. The error that you look for is
+# inside, in groups within groups: MCP clients, AnyIO and `asyncio.TaskGroup`
+# wrap it. **Mend.** `except*` names its kind; `exceptions` holds it.
+
+
+# %%
+async def no_such_table():
+    raise LookupError("no table 7")
+
+
+async def in_a_group():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(no_such_table())
+
+
+await said(in_a_group())
+try:
+    await in_a_group()
+except* LookupError as group:
+    for error in group.exceptions:
+        print("inside:", error)
+
+# %% [markdown]
 # ## cannot reuse already awaited coroutine
 #
 # **It says** `cannot reuse already awaited coroutine`
