@@ -303,7 +303,7 @@ async def outlives_its_readers(answer: Answer) -> str:
     follows = [_started(answer, play) for play in plays]
     await _runs_alone(plays[0])
     # who reads the other run waits meanwhile
-    waiting = start(collect(_follow(follows[1], 1), []))
+    waiting = start(collect(_follow(follows[1], 0), []))
     got = await _readers_of_three_kinds(plays[0], follows[0])
     await _must_be(plays[1], follows[1], two)
     await stop(waiting)
@@ -463,6 +463,12 @@ async def _fails(answer: Answer) -> None:
 async def resumes_over_http(answer: Answer) -> str:
     """09.3: the routes around such runs."""
     await _depends_on(answer)
+    said = await _with_an_app(answer, _nothing_lost)
+    await _with_an_app(answer, _own_runs)
+    return said
+
+
+async def _with_an_app(answer: Answer, probe: Callable[..., Any]) -> Any:
     plays: dict[str, list[Play]] = {"soup": [], "tea": []}
 
     def ask(question: str) -> AsyncIterator[ServerSentEvent]:
@@ -478,10 +484,21 @@ async def resumes_over_http(answer: Answer) -> str:
         served(app, place) as site,
     ):
         try:
-            return await _nothing_lost(site, plays)
+            return await probe(site, plays)
         finally:
             for play in plays["soup"] + plays["tea"]:
                 play.release()
+
+
+async def _own_runs(site: Served, plays: dict[str, list[Play]]) -> None:
+    """A second app begins without a run, and asks what it was given."""
+    run = await _start(site, "tea")
+    if len(plays["tea"]) != 1:
+        raise Wrong("a second app did not call its own `ask`")
+    plays["tea"][0].release()
+    events = await _stream(site, run, "")
+    if len(events) != 8:
+        raise Wrong(f"a run of a second app has {len(events)} events, not 8")
 
 
 async def _depends_on(answer: Answer) -> None:
