@@ -15,7 +15,14 @@ suppress_warnings = [
 ]
 html_theme = "sphinx_book_theme"
 html_title = "Async streaming, measured"
-html_theme_options = {"show_navbar_depth": 1}
+html_theme_options = {
+    "show_navbar_depth": 1,
+    # The theme has these in the side bar, where the logo is in no landmark
+    # and the search field stands a second time.
+    "navbar_start": ["navbar-logo.html"],
+    "navbar_persistent": ["search-button-field.html"],
+}
+html_sidebars = {"**": ["sbt-sidebar-nav.html"]}
 repository = os.environ.get("COURSE_REPOSITORY", "")
 if repository:
     html_theme_options |= {
@@ -24,5 +31,6 @@ if repository:
         "launch_buttons": {
             "binderhub_url": "https://mybinder.org",
             "colab_url": "https://colab.research.google.com",
+            "notebook_interface": "jupyterlab",
         },
     }

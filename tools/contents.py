@@ -21,7 +21,7 @@ PARTS = {
 PAGES = ("README.md", "INSTRUCTORS.md")
 PLACE = re.compile(r"(<!-- lessons -->\n).*?(<!-- end -->)", re.DOTALL)
 MINUTES = re.compile(r"\b(?:[Ii]n|about) (\d+)\s+minutes")
-HEAD = "| | lesson | minutes | lab | minutes |\n|---|---|---|---|---|"
+HEAD = "| # | lesson | minutes | lab | minutes |\n|---|---|---|---|---|"
 
 
 def table(root: Path, there: str = "") -> str:

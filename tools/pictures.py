@@ -15,11 +15,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 from PIL import Image
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator
 
 from tests.browser import Lab, Notebook, lab
-from tools.build import ROOT
+from tools.build import METADATA, ROOT
 
 FOLDER = ROOT / "notebooks" / "pictures"
 # The lesson of each part, and what of its page to take.
@@ -30,9 +31,29 @@ PARTS = {
     "chat": ("10", ".workshop-chat"),
     "board": ("11", ".jupyter-widgets"),
 }
-ANSWER = """
-from workshop.checks import check
+# What the animation runs, cell by cell.
+FILM = (
+    """
+async for chunk in llm.astream("Who are you?"):
+    print(chunk.text, end="|")
+""",
+    """
+async def ask(table):
+    async for chunk in llm.astream(f"Table {table}: what is the soup?"):
+        pass
 
+with Timeline() as timeline:
+    await asyncio.gather(ask(1), ask(2), ask(3), ask(4))
+timeline.plot()
+""",
+    """
+async def pieces(llm, question):
+    answer = await llm.ainvoke(question)
+    return [answer.text]
+
+await check("00.1", pieces)
+""",
+    """
 async def pieces(llm, question):
     found = []
     async for chunk in llm.astream(question):
@@ -41,14 +62,17 @@ async def pieces(llm, question):
     return found
 
 await check("00.1", pieces)
-"""
-TIMELINE = """
+""",
+)
+SETUP = """
 import asyncio
+from langchain_openai import ChatOpenAI
+from workshop.checks import check
+from workshop.model import connect
 from workshop.observe import Timeline
 
-with Timeline() as timeline:
-    await asyncio.gather(*(llm.ainvoke(f"Table {n}?") for n in range(1, 9)))
-timeline.plot()
+model = connect()
+llm = ChatOpenAI(model=model.name)
 """
 
 
@@ -93,32 +117,48 @@ def use(name: str, notebook: Notebook, part: Locator) -> None:
 
 
 def film(opened: Lab) -> None:
-    """Run three cells of lesson 00 and take them while they work."""
-    notebook = opened.open("00")
-    notebook.run_all()
-    notebook.finished(seconds=60)
+    """Run a few cells and take them while they work."""
     page = opened.page
-    page.keyboard.press("Control+b")
+    page.set_viewport_size({"width": 760, "height": 560})
+    book = nbformat.v4.new_notebook(metadata=METADATA)
+    book.cells.append(nbformat.v4.new_code_cell(SETUP.strip()))
+    nbformat.write(book, opened.folder / "film.ipynb")
+    notebook = opened.open("film")
+    page.keyboard.press("Control+b")  # no side bar
+    notebook.run_all()
+    notebook.finished(seconds=90)
+    # Slow enough for the camera; the animation then runs faster.
+    opened.control("pace", ttft=1.0, per_token=0.35)
     frames: list[Image.Image] = []
-    for code in (TIMELINE, ANSWER):
+    times: list[int] = []
+    for code in FILM:
         cell = notebook.add_cell(code.strip())
-        cell.scroll_into_view_if_needed()
-        frames += list(taken(page, cell, seconds=4))
+        for picture in taken(notebook, cell):
+            frames.append(picture)
+            times.append(150)
+        times[-1] = 2500
     frames[0].save(
         FOLDER / "readme.webp",
         save_all=True,
         append_images=frames[1:],
-        duration=250,
+        duration=times,
         loop=0,
         quality=60,
         method=6,
     )
 
 
-def taken(page: Page, cell: Locator, seconds: float) -> Iterator[Image.Image]:
-    for _ in range(round(seconds * 4)):
-        yield Image.open(io.BytesIO(page.screenshot()))
-        page.wait_for_timeout(250)
+def taken(notebook: Notebook, cell: Locator) -> Iterator[Image.Image]:
+    """Yield pictures of the notebook until the cell is done."""
+    prompt = cell.locator(".jp-InputPrompt")
+    done = False
+    while not done:
+        done = "*" not in prompt.inner_text()
+        if done:
+            notebook.page.wait_for_timeout(500)
+        cell.evaluate("e => e.scrollIntoView({block: 'end'})")
+        shot = notebook.panel.screenshot(scale="css")
+        yield Image.open(io.BytesIO(shot))
 
 
 def save(picture: Image.Image, path: Path) -> None:

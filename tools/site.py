@@ -32,6 +32,8 @@ PLAIN = ("OLD_NOTES.md", "INSTRUCTORS.md", "CONTRIBUTING.md", "CHANGELOG.md")
 FOLDS = {"source_hidden": "hide-input", "outputs_hidden": "hide-output"}
 LINK = re.compile(r"\]\((\.\./)([^)#\s]+)")
 
+HEADING = re.compile(r"(\]\((?![a-z]+:)[^)#\s]*#)([^)\s]+)\)")
+
 
 def main(argv: list[str] | None = None) -> int:
     """Copy the pages and build them; return Sphinx's exit code."""
@@ -79,11 +81,20 @@ def copy_notebook(path: Path, address: str) -> None:
             cell.metadata.tags = [*cell.metadata.get("tags", []), *tags]
         if cell.cell_type == "markdown":
             cell.source = elsewhere(cell.source, address)
+        for output in cell.get("outputs", []):
+            shown = output.get("data", {})
+            if "text/markdown" in shown:
+                text = shown["text/markdown"]
+                shown["text/markdown"] = elsewhere(text, address)
     nbformat.write(book, PAGES / path.parent.name / path.name)
 
 
 def elsewhere(text: str, address: str, up: str = "../") -> str:
-    """Send links to files that are no page of the site to the repository."""
+    """Send links to files that are no page of the site to the repository.
+
+    A link to a heading gets the site's form: JupyterLab keeps capitals and
+    commas in it.
+    """
 
     def target(match: re.Match[str]) -> str:
         place = match[2].rstrip("/")
@@ -92,6 +103,10 @@ def elsewhere(text: str, address: str, up: str = "../") -> str:
             return match[0]
         return f"]({address}/blob/main/{place}" if address else "](#"
 
+    text = HEADING.sub(
+        lambda match: match[1] + re.sub(r"[^\w-]", "", match[2].lower()) + ")",
+        text,
+    )
     link = LINK if up else re.compile(r"\]\(()(?![a-z]+:)([^)#\s]+)")
     return link.sub(target, text)
 
@@ -103,8 +118,11 @@ def trees() -> str:
     for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
         part = contents.PARTS.get(path.stem[:2], part)
         listed.setdefault(part, []).append(f"notebooks/{path.stem}")
-    sheets = sorted((ROOT / "notebooks").glob("*.md"))
-    listed["To come back to"] = [f"notebooks/{p.stem}" for p in sheets]
+    sheets = sorted((ROOT / "notebooks").glob("*_cheat_sheet.md"))
+    listed["To come back to"] = [
+        *(f"Cheat sheet {p.stem[:2]} <notebooks/{p.stem}>" for p in sheets),
+        "notebooks/glossary",
+    ]
     labs = sorted((ROOT / "exercises").glob("*.ipynb"))
     listed["Exercises"] = [f"exercises/{p.stem}" for p in labs]
     listed["Solutions"] = [f"solutions/{p.stem}" for p in labs]

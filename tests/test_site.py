@@ -1,0 +1,174 @@
+"""The website: built once, its links followed, and a person who reads it."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from tests.browser import ROOT, browser_needed, chromium
+from tools.site import SITE
+
+pytest.importorskip("sphinx", reason="the website's packages are not there")
+
+# The first test waits until all pages are made.
+pytestmark = pytest.mark.timeout(400)
+
+INDEX = "index.html"
+PAGES = (
+    INDEX,
+    "notebooks/01_sync_vs_async.html",
+    "notebooks/17_break_it_on_purpose.html",
+    "notebooks/glossary.html",
+    "exercises/01_sync_vs_async.html",
+)
+PHONE = {"width": 375, "height": 700}
+
+
+@pytest.fixture(scope="module")
+def site() -> Path:
+    command = [sys.executable, "tools/site.py"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return SITE
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    handler = functools.partial(Quiet, directory=site)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=[0.05]).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with ExitStack() as stack:
+        playwright = stack.enter_context(sync_playwright())
+        with browser_needed():
+            opened = stack.enter_context(chromium(playwright))
+        yield opened
+
+
+@dataclass
+class Parsed(HTMLParser):
+    """What a page links to, and the places in it that links lead to."""
+
+    text: str
+    links: list[str] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.feed(self.text)
+
+    def handle_starttag(
+        self, tag: str, attrs: list[tuple[str, str | None]]
+    ) -> None:
+        for name, value in attrs:
+            if name in ("href", "src") and value:
+                self.links.append(value)
+            elif name in ("id", "name") and value:
+                self.ids.add(value)
+
+
+def dead(pages: dict[Path, Parsed]) -> Iterator[str]:
+    """Yield the links within the site that lead to no file or no place."""
+    for path, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            there = (path.parent / unquote(parts.path)).resolve()
+            if not parts.path:
+                there = path
+            if there.is_dir():
+                there /= INDEX
+            places = pages[there].ids if there in pages else set()
+            lost = parts.fragment and unquote(parts.fragment) not in places
+            if lost or not there.exists():
+                yield f"{path.name}: {link}"
+
+
+def test_no_link_is_dead(site: Path) -> None:
+    pages = {
+        path: Parsed(path.read_text("utf-8")) for path in site.rglob("*.html")
+    }
+    assert sum(len(page.links) for page in pages.values()) > 1000
+    assert [*dead(pages)] == []
+
+
+def test_dead_links_are_found(tmp_path: Path) -> None:
+    text = '<p id=a><a href="#a"><a href="#b"><a href="c.html"><img src=d>'
+    path = tmp_path / "page.html"
+    path.write_text(text)
+    found = [*dead({path: Parsed(text)})]
+    assert found == ["page.html: #b", "page.html: c.html", "page.html: d"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES)
+def test_axe_finds_nothing(
+    address: str, browser: Browser, page: str, scheme: str
+) -> None:
+    tab = browser.new_page(color_scheme=scheme)
+    tab.goto(f"{address}/{page}")
+    found = Axe().run(tab).response["violations"]
+    tab.close()
+    assert [f"{each['id']}: {each['help']}" for each in found] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_fits_a_phone(address: str, browser: Browser, page: str) -> None:
+    tab = browser.new_page(viewport=PHONE)
+    tab.goto(f"{address}/{page}")
+    wide = tab.evaluate("document.documentElement.scrollWidth")
+    tab.close()
+    assert wide == PHONE["width"]
+
+
+def test_pages_ask_nobody_else(address: str, browser: Browser) -> None:
+    tab = browser.new_page()
+    asked: set[str] = set()
+    tab.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
+    for page in PAGES:
+        tab.goto(f"{address}/{page}")
+    tab.close()
+    assert asked == {urlsplit(address).netloc}
+
+
+@pytest.mark.parametrize(
+    ("words", "title"),
+    [
+        ("This event loop is already running", "Keep the event loop free"),
+        ("InvalidUpdateError", "Fan out, merge, hold back"),
+        ("object generator can't be used in", "Break it on purpose"),
+    ],
+)
+def test_search_finds_an_error(
+    address: str, browser: Browser, words: str, title: str
+) -> None:
+    tab = browser.new_page()
+    tab.goto(f"{address}/search.html?q={quote(words)}")
+    results = tab.locator("#search-results")
+    expect(results).to_contain_text(title, timeout=20_000)
+    tab.close()
