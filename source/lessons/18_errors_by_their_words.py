@@ -927,7 +927,7 @@ for durability in ("async", "exit"):
 # %% [markdown]
 # ## Line breaks vanish
 #
-# Nothing is raised. [lesson 09](09_events_and_resume.ipynb)
+# Nothing is raised. [lesson 09](09_resume_streaming.ipynb)
 #
 # **Why.** In server-sent events a line break ends a field, and two end the
 # event. Text with line breaks, written by hand after `data: `, is cut there.
