@@ -6,7 +6,8 @@
 #
 # The second room of the museum. Press **Ctrl+F** and paste the words of your
 # error. Each exhibit raises them, says why, and proves a mend. Run *Setup*
-# first, then any exhibit, in any order.
+# first, then any exhibit, in any order. Nobody reads it whole: that would take
+# about {minutes} minutes.
 #
 # The first room is for symptoms without words: what blocks, hangs, comes
 # late or is lost.
