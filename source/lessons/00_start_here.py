@@ -30,7 +30,7 @@
 # ✅ says what was proven.
 
 # %%
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 

@@ -15,7 +15,7 @@
 # Builds on [lesson 00](00_start_here.ipynb).
 
 # %%
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 from langchain.agents import create_agent

@@ -15,7 +15,7 @@
 # Builds on [lesson 01](01_sync_vs_async.ipynb).
 
 # %%
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 import asyncio

@@ -18,7 +18,7 @@
 # %%
 from uuid import uuid4
 
-from workshop.chunks import brief, plain
+from workshop.chunks import brief, plain  # missing? pip install "./[lessons]"
 from workshop.model import connect
 
 model = connect()

@@ -18,7 +18,7 @@
 import asyncio
 import time
 
-from workshop.chunks import brief
+from workshop.chunks import brief  # missing? pip install "./[lessons]"
 from workshop.model import connect
 
 model = connect()

@@ -24,7 +24,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 from workshop.serve import serve
 
 model = connect()

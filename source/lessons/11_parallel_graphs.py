@@ -15,7 +15,7 @@
 # Builds on lessons 01, 02 and 05.
 
 # %%
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 from langchain.agents import create_agent

@@ -20,7 +20,7 @@ import asyncio
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 from workshop.observe import Timeline
 
 model = connect()

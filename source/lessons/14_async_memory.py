@@ -18,7 +18,7 @@ import asyncio
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from tempfile import TemporaryDirectory
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 from langchain.agents import create_agent

@@ -93,7 +93,7 @@ import threading
 import time
 from contextlib import aclosing, redirect_stdout
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 import httpx2
