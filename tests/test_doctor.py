@@ -76,9 +76,11 @@ async def test_a_healthy_graph_with_a_model(llm: ChatOpenAI) -> None:
     await graph.ainvoke(ASK)
     report = await examine(graph)
     assert str(report) == (
-        "nothing found: looked at 10 things (graph, nodes, threads, memory, "
-        "time limits, connections, nest_asyncio, debug mode, tasks, "
-        "event loop)"
+        "nothing found: looked at 12 things (graph, nodes, threads, memory, "
+        "conversations, time limits, voices, connections, nest_asyncio, "
+        "debug mode, tasks, event loop)\n"
+        "not looked at: a run: let one run beside it, with "
+        "`asyncio.gather(examine(graph, seconds=2), graph.ainvoke(...))`"
     )
     assert repr(report) == str(report)
     assert not hasattr(report, "_repr_html_")
@@ -111,7 +113,7 @@ async def test_a_look_that_fails_is_named(
     assert report.findings == []
     assert report.blind == ["nodes"]
     assert "nodes" not in report.looks
-    assert str(report).endswith("could not look at: nodes")
+    assert "could not look at: nodes\n" in str(report)
 
 
 async def test_it_ends_its_thread() -> None:
@@ -163,18 +165,23 @@ def computes(state: MessagesState) -> dict[str, Any]:
 )
 async def test_a_def_node_that_waits(node: Any) -> None:
     [said] = await found(graph_of(node), "nodes")
-    assert said.startswith("nodes: node `reply` is a `def` that waits at `s")
+    assert said.startswith(
+        "nodes: node `reply` is a `def` that waits at `time.sleep(0.3)` in "
+        "`sleeps`: in an async run"
+    )
 
 
 async def test_a_def_node_that_asks_a_model(llm: ChatOpenAI) -> None:
     def reply(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [llm.invoke(m) for m in state["messages"]]}
+        answer = llm.invoke(state["messages"])
+        return {"messages": [answer]}
 
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(3))
     assert await found(graph_of(reply), "nodes") == [
-        "nodes: node `reply` is a `def` that waits at `invoke`: in an async "
-        "run each call holds one of 3 worker threads. Make it an `async "
-        "def`, and `await` the async twin."
+        "nodes: node `reply` is a `def` that waits at `answer = llm."
+        'invoke(state["messages"])` in `reply`: in an async run each call '
+        "holds one of 3 worker threads. Make it an `async def`, and `await` "
+        "the async twin."
     ]
 
 
@@ -198,7 +205,9 @@ async def test_a_def_tool_that_waits(llm: ChatOpenAI) -> None:
         return "soup"
 
     [said] = await found(create_agent(llm, [price, card]), "nodes")
-    assert said.startswith("nodes: tool `price` is a `def` that waits at `sle")
+    assert said.startswith(
+        "nodes: tool `price` is a `def` that waits at `time.sleep(0.1)` in "
+    )
 
 
 async def test_more_waiting_nodes_than_threads() -> None:
@@ -395,23 +404,40 @@ async def end(task: asyncio.Task[Any]) -> None:
         await task
 
 
-async def test_a_task_that_nobody_awaits() -> None:
-    task = asyncio.create_task(stirs())
+async def test_a_task_that_nobody_holds() -> None:
+    asyncio.create_task(stirs(), name="soup")  # noqa: RUF006
     said = await found(None, "tasks")
-    await end(task)
+    await end(task_named("soup"))
     assert said == [
         "tasks: a task waits at `await asyncio.sleep(60)` in `stirs`, and "
-        "nobody awaits it: its error would get lost. Await it, or make it "
-        "in a `TaskGroup`."
+        "nobody holds it: it may vanish, and its error would get lost. Keep "
+        "and await it, or make it in a `TaskGroup`."
     ]
 
 
 async def test_debug_mode_says_where_a_task_was_made() -> None:
     asyncio.get_running_loop().set_debug(True)
-    task = asyncio.create_task(stirs())
+    asyncio.create_task(stirs(), name="soup")  # noqa: RUF006
     [said] = await found(None, "tasks")
-    await end(task)
-    assert "a task, made at `task = asyncio.create_task(stirs())`," in said
+    await end(task_named("soup"))
+    assert 'made at `asyncio.create_task(stirs(), name="soup")`,' in said
+
+
+def task_named(name: str) -> asyncio.Task[Any]:
+    [task] = [t for t in asyncio.all_tasks() if t.get_name() == name]
+    return task
+
+
+async def test_a_task_that_failed_and_nobody_asked() -> None:
+    async def burns() -> None:
+        raise ValueError("burnt")
+
+    task = asyncio.create_task(burns())
+    [said] = await found(None, "tasks")
+    assert said.startswith("tasks: a task of `burns` failed with ValueError")
+    with pytest.raises(ValueError, match="burnt"):
+        await task
+    assert await found(None, "tasks") == []
 
 
 async def test_tasks_that_somebody_awaits() -> None:
@@ -459,7 +485,7 @@ async def test_a_library_that_blocks_is_named_too() -> None:
     loop = asyncio.get_running_loop()
     loop.call_later(0.05, subprocess.run, [sys.executable, "-c", SLOW])
     [said] = await found(None, "event loop", 0.3)
-    assert said.startswith("event loop: `")
+    assert said.startswith("event loop: library code, `")
 
 
 SLOW = "import time; time.sleep(0.6)"

@@ -21,7 +21,6 @@ from workshop.checks.kit import (
     leave,
     start,
     stop,
-    tells_of,
     until,
 )
 
@@ -69,18 +68,6 @@ async def test_a_failure_comes_out_of_the_graph(kind: str) -> None:
     with pytest.raises(type(error)):
         await chat_graph(model).ainvoke(ASK)
     assert [call.outcome for call in model.calls] == ["failed"]
-
-
-def test_what_tells_of_an_error() -> None:
-    error = KeyError("soup")
-    group = ExceptionGroup("", [ValueError(), ExceptionGroup("", [error])])
-    caused = RuntimeError()
-    caused.__cause__ = error
-    assert tells_of(error, error)
-    assert tells_of(group, error)
-    assert tells_of(caused, error)
-    assert not tells_of(KeyError("soup"), error)
-    assert not tells_of(None, error)
 
 
 async def test_a_scripted_model_streams_and_knows_what_it_got() -> None:

@@ -27,8 +27,10 @@ from tools.build import (
     code,
     current,
     plan,
+    seconds_of,
     tags,
 )
+from tools.minutes import minutes_of
 
 REASONS = {"live-ui", "wall-clock", "needs-key"}
 UNCHECKED_TAGS = {"nbval-ignore-output", "nbval-skip"}
@@ -84,7 +86,8 @@ def books() -> list[Book]:
         stored = target.stored()
         if stored and current(target, stored):
             size = target.path.stat().st_size
-            found.append(Book(target.path, stored.cells, size=size))
+            seconds = seconds_of(stored)
+            found.append(Book(target.path, stored.cells, seconds, size))
         else:
             found.append(Book(target.path, target.cells))
     return found
@@ -141,6 +144,19 @@ def tagged(*names: str) -> Change:
 def an_ipynb_stays_under_150_kb(book: Book) -> Iterator[str]:
     if book.size >= 150_000:
         yield f"{book}: {book.size} bytes"
+
+
+MUSEUM = ("17", "18")  # one looks things up there
+
+
+@rule(lambda cells: cells.append(new_markdown_cell("word " * 4000)))
+def a_lesson_or_a_lab_takes_at_most_25_minutes(book: Book) -> Iterator[str]:
+    is_lesson = book.path.parent.name == "notebooks"
+    if is_lesson and book.path.stem.startswith(MUSEUM):
+        return
+    minutes = minutes_of(book.cells, book.seconds)
+    if minutes > 25 and book.path.parent.name != "solutions":
+        yield f"{book}: {minutes} minutes"
 
 
 @rule(

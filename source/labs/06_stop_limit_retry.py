@@ -41,7 +41,8 @@ async def all_or_nothing(graph, question, seconds):
         return ""
 
 
-print(repr(await all_or_nothing(agent, "What is LangGraph?", 0.5)))
+text = await all_or_nothing(agent, "What is LangGraph?", 0.5)
+print(repr(text))
 
 # %% [markdown]
 # **Write** the rest of `answer_within(graph, question, seconds)`. It returns

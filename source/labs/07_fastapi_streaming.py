@@ -80,7 +80,7 @@ print(await crowd(slow, 3, "Hello", model))
 # %%
 async def greet(agent, table_of, message, guest):
     question = {"messages": [("user", message)]}
-    # TODO (about 5 lines)
+    # TODO (about 7 lines)
     # solution
     table = await asyncio.to_thread(table_of, guest)
     yield f"Table {table}: "

@@ -205,4 +205,4 @@ _ = await leave(chat, "Tell me a story in 40 words", model)
 # - A task of its own, and one `cancel` in `finally`.
 # - Before there is a response, look for the client yourself.
 #
-# **Next:** [09 · Events and resume](../notebooks/09_events_and_resume.ipynb)
+# **Next:** [09 · Events and resume](../notebooks/09_resume_streaming.ipynb)

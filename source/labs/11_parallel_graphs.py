@@ -121,7 +121,7 @@ await check("11.1", ask_all)
 
 # %%
 async def until_failure(graph, questions):
-    # TODO (about 9 lines)
+    # TODO (about 11 lines)
     # solution
     texts = {}
     errors = []

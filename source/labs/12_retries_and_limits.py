@@ -88,13 +88,15 @@ def make(max_retries=2, max_attempts=3):
 
 # %%
 async def within_budget(make, questions, budget):
-    # TODO (about 8 lines)
+    # TODO (about 1 line)
     # solution
     graph = make(max_retries=0, max_attempts=1)
     left = budget
 
     async def one(question):
         nonlocal left
+        # TODO (about 6 lines)
+        # solution
         while left > 0:
             left -= 1
             try:
@@ -150,9 +152,9 @@ await check("12.1", within_budget)
 
 # %%
 async def in_time(graph, questions, seconds):
-    # TODO (about 5 lines)
-    # solution
     async def one(question):
+        # TODO (about 5 lines)
+        # solution
         try:
             async with asyncio.timeout(seconds):
                 return await text_of(graph, question)

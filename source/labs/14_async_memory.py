@@ -161,7 +161,8 @@ menu = builder.compile(checkpointer=InMemorySaver())
 ORDER = {"messages": [("user", "The menu, please")]}
 
 with model.meter() as meter:
-    async with aclosing(nodes(menu, on("1"), ORDER)) as visit:
+    visit = nodes(menu, on("1"), ORDER)
+    async with aclosing(visit):
         print("first visit:", await anext(visit))
     async for node in nodes(menu, on("1"), ORDER):
         print("second visit:", node)
@@ -181,7 +182,9 @@ async def serve(graph, thread, text):
     # TODO (about 3 lines)
     # solution
     state = await graph.aget_state(on(thread))
-    given = None if state.next else {"messages": [("user", text)]}
+    given = {"messages": [("user", text)]}
+    if state.next:
+        given = None
     async for node in nodes(graph, on(thread), given):
         yield node
 
@@ -244,7 +247,7 @@ async for state in chat.aget_state_history(on("ada")):
 
 # %%
 async def edit(graph, thread, message_id, text):
-    # TODO (about 4 lines)
+    # TODO (about 6 lines)
     # solution
     async for state in graph.aget_state_history(on(thread)):
         messages = state.values.get("messages", [])

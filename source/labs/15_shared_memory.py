@@ -145,14 +145,14 @@ print("today's:", time_of(found) > datetime.now(UTC) - timedelta(days=1))
 
 # %%
 async def clean_up(saver, age):
-    # TODO (about 6 lines)
-    # solution
     last_used = {}
     async for found in saver.alist(None):
         thread = thread_of(found)
         before = last_used.get(thread, time_of(found))
         last_used[thread] = max(before, time_of(found))
 
+    # TODO (about 5 lines)
+    # solution
     line = datetime.now(UTC) - age
     old = sorted(t for t in last_used if last_used[t] < line)
     for thread in old:

@@ -92,9 +92,9 @@ print("still waits:", await open_questions(waiter, "1"))
 
 # %%
 async def chat(graph, thread, text):
-    # TODO (about 5 lines)
-    # solution
     given = {"messages": [("user", text)]}
+    # TODO (about 6 lines)
+    # solution
     if await open_questions(graph, thread):
         given = Command(resume=text)
     async for token in tokens(graph, thread, given):
@@ -208,11 +208,11 @@ except openai.BadRequestError as error:
 
 # %%
 async def repair(graph, thread):
-    # TODO (about 7 lines)
-    # solution
     messages = await messages_of(graph, thread)
     done = [m.tool_call_id for m in messages if m.type == "tool"]
     whole = []
+    # TODO (about 8 lines)
+    # solution
     for message in messages:
         whole.append(message)
         for call in calls_of(message):

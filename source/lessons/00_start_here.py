@@ -139,6 +139,8 @@ graph = builder.compile()
 # tokens come out all the same: `stream_mode="messages"` gives you the pieces
 # of every model call in the graph. Each item is a pair, a chunk and its
 # metadata. You need only the chunk here, so the other one is called `_`.
+#
+# A message may be written as a pair, too: who says it, and what.
 
 # %%
 question = {"messages": [("user", "Why does streaming matter?")]}
@@ -154,7 +156,9 @@ async for chunk, _ in graph.astream(question, stream_mode="messages"):
 #
 # <details><summary>Answer</summary>
 #
-# Your time limit. A stalled connection looks exactly like a slow one.
+# Your time limit, `asyncio.timeout(1.5)`: after 1.5 s it ends its block with
+# a `TimeoutError`. Nothing else would: a stalled connection looks exactly
+# like a slow one.
 #
 # </details>
 

@@ -29,8 +29,8 @@ from workshop.observe import Timeline
 # A waiter takes an order to the kitchen. A **sync** waiter waits at its door
 # until the dish is ready. An **async** waiter serves other tables meanwhile.
 #
-# The kitchen is the model. The waiter is the **event loop**: the one thread
-# that runs all your `async` code, a piece at a time.
+# The kitchen is the model. The waiter is the **event loop**: it runs all your
+# `async` code in one thread, a piece at a time.
 #
 # `create_agent` builds and compiles a graph, here with one node that calls
 # the model. The first call in a notebook loads what later calls share. It is
@@ -133,7 +133,8 @@ print("abatch:", meter)
 #
 # The second makes a list of calls. A call of an `async` function does not run
 # it yet; it makes a **coroutine**, a run that waits to be started.
-# `asyncio.gather` starts them all and waits until the last has ended.
+# `asyncio.gather` starts them all and waits until the last has ended. It takes
+# them one by one; the star in `gather(*calls)` hands over a whole list.
 
 # %%
 import asyncio
@@ -271,11 +272,15 @@ from concurrent.futures import ThreadPoolExecutor
 loop = asyncio.get_running_loop()
 loop.set_default_executor(ThreadPoolExecutor(4))
 
-for name, graph in {"agent": agent, "kitchen": kitchen}.items():
-    calls = [graph.ainvoke(order(table)) for table in range(5)]
-    with Timeline() as timeline, model.meter() as meter:
-        await asyncio.gather(*calls)
-    print(f"{name:8}", meter)
+calls = [agent.ainvoke(order(table)) for table in range(5)]
+with model.meter() as meter:
+    await asyncio.gather(*calls)
+print("agent:  ", meter)
+
+calls = [kitchen.ainvoke(order(table)) for table in range(5)]
+with model.meter() as meter, Timeline() as timeline:
+    await asyncio.gather(*calls)
+print("kitchen:", meter)
 
 timeline.plot(title="kitchen: five orders, four threads")
 

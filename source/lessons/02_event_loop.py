@@ -98,23 +98,11 @@ for way in (async_stream, sync_stream, sync_stream_and_sleep_0):
 # with `asyncio.run(main(), debug=True)`, for any program with
 # `python -X dev app.py` or `PYTHONASYNCIODEBUG=1`.
 #
-# The next cell runs such a script in a process of its own. `run_script`
-# returns what it prints, reports included.
-
-# %%
-SCRIPT = """
-import asyncio, time
-
-async def slow():
-    time.sleep(0.3)
-
-async def main():
-    await asyncio.create_task(slow())
-
-asyncio.run(main(), debug=True)
-"""
+# `run_script`, in the folded cell, runs a script in a process of its own and
+# returns the lines that it prints, reports included.
 
 
+# %% tags=["folded"]
 def run_script(source: str) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-c", source],
@@ -125,13 +113,28 @@ def run_script(source: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+# %% [markdown]
+# This script blocks its loop for 0.3 s. You see the first half of the report.
+
+# %%
+SCRIPT = """
+import asyncio
+import time
+
+async def slow():
+    time.sleep(0.3)
+
+asyncio.run(slow(), debug=True)
+"""
+
 for line in run_script(SCRIPT):
     if "slow()" in line:
-        print(line.partition(" created at")[0])
+        report = line.split(" created at")
+        print(report[0])
 
 # %% [markdown]
-# The report names the coroutine and its line. What was cut off here is where
-# the task was made, and the end: `took 0.301 seconds`. It comes from the
+# The report names the coroutine and its line. The other half says where it
+# was started, and at the end `took 0.301 seconds`. The report comes from the
 # logger `asyncio`, as a warning.
 #
 # ## A thread for what cannot await
@@ -146,7 +149,7 @@ for line in run_script(SCRIPT):
 # <details><summary>Answer</summary>
 #
 # `MainThread` is the loop's own thread. A thread of its pool is called
-# `asyncio_0` or so.
+# `asyncio_0` or so. (The cell prints it without the number.)
 #
 # </details>
 
@@ -163,7 +166,7 @@ print("blocked:", heart.missed > heart.beats, "in", name)
 
 async with Heartbeat() as heart:
     name = await asyncio.to_thread(read_recipe, "soup")
-print("blocked:", heart.missed > heart.beats, "in", name.rstrip("0123456789"))
+print("blocked:", heart.missed > heart.beats, "in", name.split("_")[0])
 
 # %% [markdown]
 # So *async means multi-threaded* is wrong. Async code runs in one thread.
@@ -275,7 +278,7 @@ with warnings.catch_warnings(record=True) as caught:
     print(type(forgotten).__name__)
     del forgotten
 
-print(caught[0].category.__name__, "|", caught[0].message)
+print(caught[0].message)
 
 # %% [markdown]
 # ## asyncio.run
@@ -311,7 +314,8 @@ asyncio.run(call)
 
 # %%
 SCRIPT = """
-import asyncio, nest_asyncio
+import asyncio
+import nest_asyncio
 nest_asyncio.apply()
 
 async def serve(dish, seconds):
@@ -320,23 +324,33 @@ async def serve(dish, seconds):
 
 async def main():
     await asyncio.gather(serve("fast", 0.1), serve("slow", 0.5))
-    print(asyncio.current_task() is None)
 
 asyncio.run(main())
 """
-first, second, lost = run_script(SCRIPT)
-print(first, "before", second)
+for line in run_script(SCRIPT):
+    print(line)
 
 # %% [markdown]
 # On Python 3.14 and later its last version, 1.6.0, breaks more. After
 # `apply()`, `asyncio.current_task()` is `None`. So `asyncio.timeout` raises,
 # and AnyIO, on which the HTTP client of `ChatOpenAI` is built, finds no loop.
-# Every model call fails. The script above asked for the current task, too.
-# Here is whether your Python does what this text says.
+# Every model call fails.
+# This script asks for the current task. The last line compares its answer
+# with this text, for your Python.
 
 # %%
-expected = sys.version_info >= (3, 14)
-print("as the text says:", lost == str(expected))
+SCRIPT = """
+import asyncio
+import nest_asyncio
+nest_asyncio.apply()
+
+async def main():
+    print(asyncio.current_task())
+
+asyncio.run(main())
+"""
+lost = run_script(SCRIPT) == ["None"]
+print("as the text says:", lost == (sys.version_info >= (3, 14)))
 
 # %% [markdown]
 # Nobody maintains it any more. `nest-asyncio2` is its maintained successor,

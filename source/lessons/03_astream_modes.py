@@ -41,7 +41,8 @@ if model.practice:
 #
 # A stream mode is a view of a run. Through each of them you look at the same
 # kitchen. It is an agent: its model reads the order and calls the tool
-# `cook`, the tool cooks, the model answers.
+# `cook`, the tool cooks, the model answers. A **tool** is a function that the
+# model may ask for. `@tool` makes one of yours; the model reads its docstring.
 #
 # The tool reports its progress. `get_stream_writer()` returns a function, and
 # whatever you pass to that function reaches the reader of the stream.
@@ -102,7 +103,8 @@ for mode in ("updates", "values"):
 
 # %% [markdown]
 # The keys of an update are names of nodes. The keys of `values` are those of
-# the state. `updates` is the default.
+# the state. `updates` is the default. A `HumanMessage` is yours, an
+# `AIMessage` the model's, a `ToolMessage` the result of a tool.
 #
 # The other two do not wait for the end of a step.
 
@@ -313,7 +315,7 @@ for mode in MODES:
         chunks.append(chunk)
     twins = kitchen.stream(ORDER, config=new_thread(), stream_mode=mode)
     equal = plain(chunks) == plain(twins)
-    print(f"{mode:12}{len(chunks):3} chunks, equal: {equal}")
+    print(f"{mode:12}", len(chunks), "chunks, equal:", equal)
 
 # %% [markdown]
 # This is so as long as a graph can run both ways. Lesson 04 has a node that

@@ -40,7 +40,7 @@ if model.practice:
 # `custom`, if somebody reads that mode; if nobody does, it is dropped.
 #
 # This node bakes for 0.2 s, twice. A `log` notes what it has baked, and your
-# loop notes what it has seen.
+# loop notes what it has seen. A node that returns nothing changes nothing.
 
 # %%
 log = []
@@ -63,9 +63,8 @@ oven = builder.compile()
 # The second node is the same, but for one line. `time.sleep` stands for any
 # call that blocks the event loop.
 
+
 # %%
-
-
 async def bake_blocking(state):
     write = get_stream_writer()
     for percent in (50, 100):
@@ -158,10 +157,7 @@ cafe = builder.compile()
 for subgraphs in (False, True):
     print(f"subgraphs={subgraphs}:")
     async for part in cafe.astream(
-        ORDER,
-        stream_mode="custom",
-        subgraphs=subgraphs,
-        version="v2",
+        ORDER, stream_mode="custom", subgraphs=subgraphs, version="v2"
     ):
         print("   ", brief(part))
 
@@ -178,15 +174,12 @@ for subgraphs in (False, True):
 for subgraphs in (False, True):
     texts = []
     async for part in cafe.astream(
-        ORDER,
-        stream_mode="messages",
-        subgraphs=subgraphs,
-        version="v2",
+        ORDER, stream_mode="messages", subgraphs=subgraphs, version="v2"
     ):
         message, about = part["data"]
-        if message.type != "tool":
+        if message.type != "tool" and message.text:
             texts.append(message.text)
-    print(f"subgraphs={subgraphs}: {'|'.join(filter(None, texts))}")
+    print(f"subgraphs={subgraphs}:", texts)
 
 # %% [markdown]
 # Without it you get each message whole, when the node has ended.
@@ -213,7 +206,8 @@ ModeExplorer(saving_cafe, ORDER)
 #
 # This other method reports the start, each piece and the end of everything
 # that runs: nodes, models, tools, at any depth, and what LangChain builds
-# around them. Each event is a dict with `event`, `name`, `data` and more.
+# around them. Each event is a dict with `event`, `name`, `data` and more. What
+# is neither model nor tool is a `chain` here, so a node or a graph is one.
 
 # %%
 from collections import Counter

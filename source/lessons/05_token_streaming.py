@@ -125,8 +125,8 @@ async def summary(state, runtime):
 
 # %% [markdown]
 # Four filters look at one run: all that has text; the node `agent`, as older
-# material has it, the notes among it, the text that this course grew from
-# ([OLD_NOTES](../OLD_NOTES.md)); the type; and the type with the node `model`.
+# guides have it ([OLD_NOTES](../OLD_NOTES.md), from which this course grew,
+# is one); the type; and the type with the node `model`.
 #
 # **Predict.** What does each of them show?
 #
@@ -141,7 +141,10 @@ async def summary(state, runtime):
 
 # %%
 careful = create_agent(llm, tools=[price], middleware=[summary])
-everything = old_node = by_type = by_node = ""
+everything = ""
+old_node = ""
+by_type = ""
+by_node = ""
 async for part in careful.astream(
     QUESTION, stream_mode="messages", version="v2"
 ):
@@ -187,8 +190,9 @@ for shown in (everything, old_node, by_type, by_node):
 # %%
 for tag in ("final", "nostream"):
     tagged = ChatOpenAI(model=model.name, tags=[tag])
+    simple = create_agent(tagged, tools=[])
     seen = []
-    async for part in create_agent(tagged, tools=[]).astream(
+    async for part in simple.astream(
         QUESTION, stream_mode="messages", version="v2"
     ):
         message, about = part["data"]
@@ -253,10 +257,11 @@ async def watch_the_end(kind):
         ):
             message, _ = part["data"]
             text += message.text
+            # only one chunk has it: keep what you have on all others
             reason = message.response_metadata.get("finish_reason", reason)
     except openai.APIError as error:
         reason = type(error).__name__
-    print(f"{kind:14} {reason!s:21} {text}")
+    print(kind, "|", reason, "|", text)
 
 
 # %% [markdown]
@@ -268,8 +273,9 @@ async def watch_the_end(kind):
 #
 # <details><summary>Answer</summary>
 #
-# Only the last two. The client takes `no_done` for an end, and nobody
-# complains. Of a refusal nothing is left: no text, and the reason `stop`.
+# Only `cut` and `error_event`. The client takes `no_done` for an end, and
+# nobody complains. Of a refusal nothing is left: no text, and the reason
+# `stop`. It comes in a field of its own, which the client does not read.
 #
 # </details>
 

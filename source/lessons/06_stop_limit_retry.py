@@ -35,7 +35,8 @@ llm = ChatOpenAI(model=model.name, stream_chunk_timeout=None)
 
 
 async def reply(state):
-    return {"messages": [await llm.ainvoke(state["messages"])]}
+    message = await llm.ainvoke(state["messages"])
+    return {"messages": [message]}
 
 
 builder = StateGraph(MessagesState)
@@ -153,7 +154,8 @@ except TimeoutError:
 #
 # **AnyIO's cancel**, which FastAPI uses when a reader leaves, is another one.
 # It cancels again and again, and so it also cancels LangGraph's cleaning up.
-# This model falls silent for a second and would then write on.
+# `anyio.move_on_after(0.8)` is its time limit. This model falls silent for a
+# second and would then write on.
 
 # %%
 import anyio
@@ -190,7 +192,9 @@ texts = {}
 async for part in chat.astream(QUESTION, stream_mode="messages", version="v2"):
     message, _ = part["data"]
     everything += message.text
-    texts[message.id] = texts.get(message.id, "") + message.text
+    if message.id not in texts:
+        texts[message.id] = ""
+    texts[message.id] += message.text
 print(everything)
 for text in texts.values():
     print("-", text)

@@ -159,7 +159,7 @@ def def_sync_stream(message: str):
 # `crowd` serves a lone endpoint as `POST /chat` and lets many users ask at
 # once. The users run in a thread of their own, for on the server's loop they
 # would be held up with it. It counts how many requests the **model** had at
-# once, and whether a ping was answered while the model wrote.
+# once, and whether a ping (a tiny request) was answered while the model wrote.
 #
 # **Predict.** Five users ask each of the three. How many does the model have
 # at once? Is a ping answered?

@@ -2,7 +2,7 @@
 # # Stop the model when its reader leaves
 #
 # previous: [07 · FastAPI streaming](07_fastapi_streaming.ipynb) ·
-# next: [09 · Events and resume](09_events_and_resume.ipynb) ·
+# next: [09 · Events and resume](09_resume_streaming.ipynb) ·
 # lab: [08](../exercises/08_when_the_reader_leaves.ipynb)
 #
 # In {minutes} minutes you will be able to:
@@ -22,7 +22,7 @@ from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
 from workshop.guests import idle, leave, talk
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 llm = ChatOpenAI(model=model.name, stream_chunk_timeout=None)
@@ -77,7 +77,8 @@ async def careful(message: str, request: Request):
 # %% [markdown]
 # `leave` asks, hangs up after the first piece, and waits until the model is
 # idle. It prints what the **model** counted: *cut off* is an answer whose
-# connection was closed before its end.
+# connection was closed before its end, and *goes on* says whether the model
+# wrote after that.
 #
 # **Predict.** Does the model stop, with `simple` and with `careful`?
 #
@@ -102,9 +103,10 @@ for endpoint in (simple, careful):
 #
 # - `task.cancel()` of asyncio raises `CancelledError` **once**. What runs
 #   after it, in a `finally`, may wait.
-# - Starlette uses AnyIO. A cancelled scope of AnyIO cancels **again and
-#   again**, at every `await`, until the task has left the scope. That cancels
-#   the clean-up as well, and LangGraph's tasks run on
+# - Starlette uses AnyIO. Its **scope** is a block that can be cancelled. A
+#   cancelled scope cancels **again and again**, at every `await`, until the
+#   task has left it. That cancels the clean-up as well, and LangGraph's tasks
+#   run on
 #   ([issue 8302](https://github.com/langchain-ai/langgraph/issues/8302)).
 #
 # `anyio.move_on_after` and `fail_after` do the same. So does everything that
@@ -256,8 +258,9 @@ print(meter.tokens_sent, "tokens sent,", queue.qsize(), "parts wait")
 # does. When the server stops, such a run would be dropped in mid-answer, and
 # the model writes on.
 #
-# So the server keeps its runs in a set, and ends them in the part of its
-# `lifespan` that comes after the `yield`.
+# So the server keeps its runs in a set, and ends them when it stops. FastAPI
+# has a place for that: `lifespan`, a function with one `yield`. What comes
+# before it runs at the start, and what comes after it at the end.
 #
 # ## Check yourself
 #

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Take a streaming service to work
 #
-# previous: [09 · Events and resume](09_events_and_resume.ipynb) ·
+# previous: [09 · Events and resume](09_resume_streaming.ipynb) ·
 # next: [11 · Parallel graphs](11_parallel_graphs.ipynb) ·
 # lab: [10](../exercises/10_streaming_service.ipynb)
 #
@@ -108,7 +108,8 @@ async def start(name: str, q: str):
         if not run.task.done():
             under_way += 1
     if under_way >= MAX_RUNS:
-        raise HTTPException(503, "all places taken", {"Retry-After": "1"})
+        wait = {"Retry-After": "1"}
+        raise HTTPException(503, "all places taken", headers=wait)
     runs[name] = Run(q)
 
 
@@ -194,7 +195,8 @@ async with serve(app) as url:
                 async for event in socket:
                     pass  # she reads to the end
         await asyncio.wait([runs[name].task])
-        print(name, runs[name].events[-1][1:])
+        number, kind, data = runs[name].events[-1]
+        print(name, kind, data)
 
 print(meter.read().cut_off, "cut off")
 
@@ -225,8 +227,10 @@ url = await site.start()
 async with httpx2.AsyncClient(base_url=url) as client:
     ask = {"message": "What is LangGraph?"}
     reply = await client.post("/threads/ada/runs", json=ask)
-    lines = reply.text.splitlines()
-    print(reply.status_code, lines[:3], lines[-4:-1], sep="\n")
+    events = reply.text.split("\n\n")  # an empty line ends each of them
+    print(reply.status_code)
+    print(events[0])
+    print(events[-2])
 
     run = reply.headers["x-run-id"]
     seen = {"Last-Event-ID": "14"}
@@ -309,7 +313,7 @@ chat.frame(url)
 # </details>
 
 # %%
-for transport in (httpx2.ASGITransport(service), None):
+for transport in (httpx2.ASGITransport(service), None):  # None: a socket
     client = httpx2.AsyncClient(transport=transport, base_url=url)
     path = "/threads/test/runs"
     ask = {"message": "Tell me a story in 20 words"}

@@ -30,6 +30,9 @@ def ask(question):
     return {"messages": [("user", question)]}
 
 
+TEA = ask("tea")
+
+
 def graph_of(llm, **options):
     async def reply(state):
         message = await llm.ainvoke(state["messages"])
@@ -44,9 +47,8 @@ def graph_of(llm, **options):
 # %% [markdown]
 # `graph_of` makes a graph of one node; the options are those of `add_node`.
 #
-# The next cell is apparatus and shown folded. `counted` awaits something,
-# waits until the model is idle, and prints what the **model** counted and
-# what came out.
+# `counted`, in the folded cell, awaits something. Then it prints what the
+# **model** counted and what came out.
 
 # %% tags=["folded"]
 import logging
@@ -100,9 +102,7 @@ model.fault("server_error", times=2)
 await counted("not told", llm.ainvoke("tea"))
 
 # %% [markdown]
-# The client repeats after 408, 409, 429, any 5xx and a lost connection. A
-# used-up quota is a 429 as well, without the header: its two retries are made
-# for nothing.
+# The client repeats after 408, 409, 429, any 5xx and a lost connection.
 #
 # It waits at most two minutes. If it is told to come back later than that, it
 # raises the refusal at once.
@@ -126,8 +126,7 @@ await counted("in 5 min", llm.ainvoke("tea"))
 # <details><summary>Answer</summary>
 #
 # Only the client: 2 x 2 s, and 0.8 s for the answer. The node and the run see
-# an exception and do not read its headers; they come back too early. A
-# provider may count that against you.
+# an exception and do not read its headers; they come back too early.
 #
 # </details>
 
@@ -135,21 +134,22 @@ await counted("in 5 min", llm.ainvoke("tea"))
 once = ChatOpenAI(model=model.name, max_retries=0)
 
 model.fault("rate_limit", times=2, retry_after=2)
-await counted("client", graph_of(llm).ainvoke(ask("tea")))
+graph = graph_of(llm)
+await counted("client", graph.ainvoke(TEA))
 
 model.fault("rate_limit", times=2, retry_after=2)
 graph = graph_of(once, retry_policy=RetryPolicy())
-await counted("node", graph.ainvoke(ask("tea")))
+await counted("node", graph.ainvoke(TEA))
 
 model.fault("rate_limit", times=2, retry_after=2)
 graph = graph_of(once).with_retry()
-await counted("run", graph.ainvoke(ask("tea")))
+await counted("run", graph.ainvoke(TEA))
 
 # %% [markdown]
 # ## What people get wrong: *three levels are safer than one*
 #
-# Each level knows only its own attempts. Here all three stand as they come
-# out of the box; the two arguments only shorten their waits.
+# Each level knows only its own attempts. Here all three stand as they come;
+# the two arguments only shorten their waits.
 #
 # **Predict.** The model refuses everything. How many requests does one
 # question cost?
@@ -167,7 +167,7 @@ graph = graph_of(llm, retry_policy=policy)
 stubborn = graph.with_retry(wait_exponential_jitter=False)
 
 model.fault("rate_limit", times=27, retry_after=0.05)
-await counted("all three", stubborn.ainvoke(ask("tea")))
+await counted("all three", stubborn.ainvoke(TEA))
 
 # %% [markdown]
 # A provider that is busy gets 27 times the load. And a higher level repeats
@@ -199,10 +199,11 @@ def print_graph(**options):
     return builder.compile()
 
 
-await counted("node", print_graph(retry_policy=policy).ainvoke(ask("tea")))
+graph = print_graph(retry_policy=policy)
+await counted("node", graph.ainvoke(TEA))
 
 stubborn = print_graph().with_retry(wait_exponential_jitter=False)
-await counted("run", stubborn.ainvoke(ask("tea")))
+await counted("run", stubborn.ainvoke(TEA))
 
 # %% [markdown]
 # So choose **one** level for each kind of failure:
@@ -263,7 +264,7 @@ await counted("chunk", limited.ainvoke("tea"))
 graph = graph_of(once, timeout=1)
 
 model.fault("stall", after_tokens=2, seconds=2)
-await counted("node", graph.ainvoke(ask("tea")))
+await counted("node", graph.ainvoke(TEA))
 
 # %% [markdown]
 # `step_timeout` of a compiled graph watches **one step**: all nodes that run
@@ -274,11 +275,11 @@ graph = graph_of(once)
 graph.step_timeout = 1
 
 model.fault("stall", after_tokens=2, seconds=2)
-await counted("step", graph.ainvoke(ask("tea")))
+await counted("step", graph.ainvoke(TEA))
 
 # %% [markdown]
 # `asyncio.timeout` watches **whatever you put inside**. It is the one for a
-# whole run, and the one that a user notices.
+# whole run.
 
 
 # %%
@@ -289,7 +290,8 @@ async def within(seconds, graph, question):
 
 
 model.fault("stall", after_tokens=2, seconds=2)
-await counted("run", within(1, graph_of(once), "tea"))
+graph = graph_of(once)
+await counted("run", within(1, graph, "tea"))
 
 # %% [markdown]
 # All five ended the call at the model: 1 cut off. All but the first do it by
@@ -316,7 +318,8 @@ builder.add_node("reply", reply_in_thread)
 builder.add_edge(START, "reply")
 
 model.fault("stall", after_tokens=2, seconds=2)
-await counted("run, def", within(1, builder.compile(), "tea"))
+graph = builder.compile()
+await counted("run, def", within(1, graph, "tea"))
 
 # %% [markdown]
 # For the same reason LangGraph refuses a `timeout=` on a `def` node, with a
@@ -329,9 +332,6 @@ await counted("run, def", within(1, builder.compile(), "tea"))
 # | `add_node(timeout=)` | one node | `NodeTimeoutError` | refused |
 # | `graph.step_timeout` | one step | `TimeoutError` | no |
 # | `asyncio.timeout()` | all inside | `TimeoutError` | no |
-#
-# LangChain raises subclasses of the errors of openai: `OpenAITimeoutError`
-# is an `openai.APITimeoutError`.
 #
 # A client retries after its own timeout, too: with `max_retries=2` a limit of
 # 30 s can take 90. The outermost limit, `asyncio.timeout`, ends that as well.
@@ -365,7 +365,8 @@ async def answer_or_reason(graph, question, seconds):
 
 
 model.fault("stall", after_tokens=2, seconds=2)
-print(await answer_or_reason(graph_of(worker), "tea", seconds=1))
+graph = graph_of(worker)
+print(await answer_or_reason(graph, "tea", seconds=1))
 
 # %% [markdown]
 # ## Check yourself

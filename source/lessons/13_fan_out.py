@@ -89,7 +89,8 @@ timeline.plot()
 # Edges are drawn before you know how long the list is. A `Send` is an edge
 # made at run time: `Send("look_up", job)` starts that node once, with `job`
 # as its input. A function that returns a list of them starts as many, all in
-# one step.
+# one step. `add_conditional_edges` takes that function, and the names of the
+# nodes that it may start.
 #
 # All of them write into the same `notes`. `operator.or_` is the `|` of two
 # dicts: it joins what they return. Without such a rule LangGraph refuses two
@@ -102,10 +103,6 @@ from typing import Annotated, TypedDict
 from langgraph.types import Send
 
 
-class Job(TypedDict):
-    topic: str
-
-
 class Work(TypedDict):
     topics: list[str]
     notes: Annotated[dict[str, str], operator.or_]
@@ -116,13 +113,19 @@ def spread(work: Work) -> list[Send]:
     return [Send("look_up", {"topic": topic}) for topic in work["topics"]]
 
 
-async def look_up(job: Job):
+# %% [markdown]
+# The two nodes, and the graph:
+
+
+# %%
+async def look_up(job):
     text = await research(job["topic"])
     return {"notes": {job["topic"]: text}}
 
 
 async def sum_up(work: Work):
-    return {"report": await research(f"all {len(work['notes'])} notes")}
+    report = await research(f"all {len(work['notes'])} notes")
+    return {"report": report}
 
 
 builder = StateGraph(Work)
@@ -284,13 +287,11 @@ print("astream_events:", await read_one(stream))
 # Why: `astream` is a generator, and your `anext` is what moves it on. It
 # starts the nodes of a step as tasks, and those run by themselves. The next
 # step is started by the next `anext`. `astream_events` puts a task of its own
-# before you, which reads the graph as fast as it can and keeps the events for
-# you.
+# before you, which reads the graph as fast as it can.
 #
 # In both, what you have not read lies in a queue **without a bound**. If that
-# is too much, let the node itself wait: give it a bounded queue of yours, and
-# `await queue.put(...)` inside. The
-# solution of lab 13 ends with that.
+# is too much, let the node itself wait at a bounded queue of yours, as the
+# solution of lab 13 does at its end.
 #
 # ## Optional: more than one process
 #

@@ -47,11 +47,9 @@ def on(thread):
 
 
 async def say(chat, thread, text):
+    given = {"messages": [("user", text)]}
     stream = chat.astream(
-        {"messages": [("user", text)]},
-        on(thread),
-        stream_mode="messages",
-        version="v2",
+        given, on(thread), stream_mode="messages", version="v2"
     )
     async with aclosing(stream):
         async for part in stream:
@@ -78,7 +76,8 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 async def turn(thread, text):
     async with AsyncSqliteSaver.from_conn_string(file) as saver:
         chat = create_agent(llm, [], checkpointer=saver)
-        print(await read(say(chat, thread, text)))
+        words = say(chat, thread, text)
+        print(await read(words))
 
 
 await turn("ada", "My name is Ada")
@@ -164,7 +163,8 @@ print("next:", state.next)
 async for part in waiter.astream(
     None, on("7"), stream_mode="updates", version="v2"
 ):
-    print("ran:", *part["data"])
+    for node in part["data"]:
+        print("ran:", node)
 print(meter.read().requests, "requests,", meter.cut_off, "cut off")
 
 # %% [markdown]

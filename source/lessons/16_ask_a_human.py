@@ -83,7 +83,8 @@ WISH = {"messages": [("user", "A table, please")]}
 modes = ["updates", "values", "messages"]
 async for part in hall.astream(WISH, on("1"), stream_mode=modes, version="v2"):
     if part["type"] == "updates":
-        print("updates:", part["data"]["__interrupt__"][0].value)
+        asked = part["data"]["__interrupt__"]
+        print("updates:", asked[0].value)
     elif part["type"] == "values":
         print("values:", [asked.value for asked in part["interrupts"]])
     else:
@@ -182,10 +183,9 @@ await two_answers(schema=int)
 # %%
 after.clear()
 await hall.ainvoke(WISH, on("2"))
-await asyncio.gather(
-    hall.ainvoke(Command(resume="yes"), on("2")),
-    hall.ainvoke(Command(resume="no"), on("2")),
-)
+yes = hall.ainvoke(Command(resume="yes"), on("2"))
+no = hall.ainvoke(Command(resume="no"), on("2"))
+await asyncio.gather(yes, no)
 print(len(after), "answers were carried out")
 
 # %% [markdown]
@@ -278,14 +278,13 @@ for decision in (
     thread = on(decision["type"])
     await agent.ainvoke(SOUP, thread)
     state = await agent.ainvoke(Command(resume=decision), thread)
-    result = state["messages"][2]
+    result = state["messages"][2]  # after the order and the model's call
     print(decision["type"], ordered, result.type, result.status)
 
 # %% [markdown]
 # Each gives the call its result, a message of type `tool`. After `reject` it
 # is an error that tells the model why. An edited call stays in the history as
-# the model made it, and its result says what ran instead. There is also
-# `respond`, whose message is the result.
+# the model made it, and its result says what ran instead.
 #
 # ## A call without its result
 #

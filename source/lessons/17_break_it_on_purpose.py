@@ -1,17 +1,21 @@
 # %% [markdown]
 # # Break it on purpose: a museum of async faults
 #
-# previous: [14 · Async memory](14_async_memory.ipynb) ·
+# previous: [16 · Ask a human](16_ask_a_human.ipynb) ·
+# next: [18 · Look an error up by its words](18_errors_by_their_words.ipynb) ·
 # lab: [17](../exercises/17_break_it_on_purpose.ipynb)
 #
-# A museum is for looking things up, not for reading through. With it you can
+# A museum is for looking things up, not for reading through. Read whole, it
+# takes about {minutes} minutes. With it you can
 #
 # - find the cause of a symptom, and prove the mend;
 # - name the line that blocks an event loop;
 # - have your own graph examined.
 #
 # Each exhibit has a symptom as its title, threads where people met it, a
-# cell that shows it, and a proof of the mend. Run the cells of *Setup*, then
+# cell that shows it, and a proof of the mend. Where Python says something,
+# the words stand behind **It says**: search the page for yours, then
+# [room 18](18_errors_by_their_words.ipynb). Run the cells of *Setup*, then
 # any exhibit, in any order. The last ones are a doctor and a check. Threads
 # that were open in September 2026 are marked so.
 
@@ -52,7 +56,7 @@
 #   `await`, `async for`
 # - [asyncio.run cannot be called](#asyncio.run-cannot-be-called):
 #   `await`, not nest-asyncio
-# - [Event loop is closed](#Event-loop-is-closed): one `asyncio.run`
+# - [Event loop is closed](#Event-loop-is-closed): a client for each loop
 # - [No sync invocation](#No-sync-invocation): `ainvoke`
 # - [Ignored GeneratorExit](#Ignored-GeneratorExit): no `yield` in `finally`
 
@@ -66,7 +70,8 @@
 # - [A broken answer looks complete](#A-broken-answer-looks-complete):
 #   events `error` and `done`
 # - [Stop comes late](#Stop-comes-late): `call_soon_threadsafe`
-# - [An error that nobody sees](#An-error-that-nobody-sees): `TaskGroup`
+# - [An error that nobody sees](#An-error-that-nobody-sees): `TaskGroup`,
+#   a callback
 # - [Output lands somewhere else](#Output-lands-somewhere-else): return it
 #
 # **Limits and memory**
@@ -79,8 +84,104 @@
 #   fewer calls at once
 # - [This saver is not async](#This-saver-is-not-async): `AsyncSqliteSaver`
 # - [Two messages, and one is lost](#Two-messages,-and-one-is-lost):
-#   one at a time
+#   a lock for each thread
 # - [Every guest is a stranger](#Every-guest-is-a-stranger): one saver for all
+
+# %% [markdown] tags=["cheat-sheet"]
+# ## By their words
+#
+# **In this room**
+#
+# - [Something blocks, but which line](#Something-blocks,-but-which-line):
+#   `Blocking call to time.sleep`
+# - [The saver hangs without a word](#The-saver-hangs-without-a-word):
+#   `Synchronous calls to AsyncSqliteSaver`
+# - [TypeError, about a coroutine](#TypeError,-about-a-coroutine):
+#   `'coroutine' object is not subscriptable`
+# - [asyncio.run cannot be called](#asyncio.run-cannot-be-called):
+#   `asyncio.run() cannot be called from a running event loop`
+# - [Event loop is closed](#Event-loop-is-closed):
+#   `Event loop is closed`
+# - [No sync invocation](#No-sync-invocation):
+#   `StructuredTool does not support sync invocation.`
+# - [Ignored GeneratorExit](#Ignored-GeneratorExit):
+#   `async generator ignored GeneratorExit`
+# - [Connection error, and no reason](#Connection-error,-and-no-reason):
+#   `Connection error.`
+#   `Too many open files`
+# - [This saver is not async](#This-saver-is-not-async):
+#   `The SqliteSaver does not support async methods`
+#
+# **In [room 18](18_errors_by_their_words.ipynb)**
+#
+# - [Checkpointer requires one or more of the following 'configurable' keys](18_errors_by_their_words.ipynb#Checkpointer-requires-one-or-more-of-the-following-'configurable'-keys):
+#   `Checkpointer requires one or more of the following 'configurable' keys: thread_id`
+# - [No checkpointer set](18_errors_by_their_words.ipynb#No-checkpointer-set)
+# - [Invalid checkpointer provided](18_errors_by_their_words.ipynb#Invalid-checkpointer-provided):
+#   `Invalid checkpointer provided. Expected an instance of`
+#   `Received _AsyncGeneratorContextManager`
+# - [The connection is closed](18_errors_by_their_words.ipynb#The-connection-is-closed):
+#   `no active connection`
+# - [Database is locked](18_errors_by_their_words.ipynb#Database-is-locked)
+#   `database is locked`
+# - [tool_calls must be followed by tool messages](18_errors_by_their_words.ipynb#tool_calls-must-be-followed-by-tool-messages):
+#   `An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'`
+# - [This model's maximum context length](18_errors_by_their_words.ipynb#This-model's-maximum-context-length):
+#   `This model's maximum context length is`
+# - [Error code: 429](18_errors_by_their_words.ipynb#Error-code:-429)
+# - [Connection error](18_errors_by_their_words.ipynb#Connection-error):
+#   `Connection error.`
+# - [Request timed out](18_errors_by_their_words.ipynb#Request-timed-out):
+#   `Request timed out.`
+# - [No streaming chunk received](18_errors_by_their_words.ipynb#No-streaming-chunk-received):
+#   `No streaming chunk received for`
+# - [The answer ends in mid-sentence](18_errors_by_their_words.ipynb#The-answer-ends-in-mid-sentence):
+#   `finish_reason: length`
+# - [The tool's name came twice](18_errors_by_their_words.ipynb#The-tool's-name-came-twice):
+#   `priceprice is not a valid tool`
+# - [Recursion limit reached](18_errors_by_their_words.ipynb#Recursion-limit-reached):
+#   `Recursion limit of 5 reached without hitting a stop condition`
+# - [Can receive only one value per step](18_errors_by_their_words.ipynb#Can-receive-only-one-value-per-step):
+#   `Can receive only one value per step. Use an Annotated key to handle multiple values.`
+# - [Expected dict, got](18_errors_by_their_words.ipynb#Expected-dict,-got):
+#   `Expected dict, got [1]`
+#   `Received no input for __start__`
+# - [Called get_config outside of a runnable context](18_errors_by_their_words.ipynb#Called-get_config-outside-of-a-runnable-context)
+# - [asynchronous generator is already running](18_errors_by_their_words.ipynb#asynchronous-generator-is-already-running):
+#   `aclose(): asynchronous generator is already running`
+#   `anext(): asynchronous generator is already running`
+# - [Attempted to exit cancel scope in a different task](18_errors_by_their_words.ipynb#Attempted-to-exit-cancel-scope-in-a-different-task):
+#   `Attempted to exit cancel scope in a different task than it was entered in`
+# - [attached to a different loop](18_errors_by_their_words.ipynb#attached-to-a-different-loop):
+#   `is bound to a different event loop`
+# - [no running event loop](18_errors_by_their_words.ipynb#no-running-event-loop):
+#   `There is no current event loop in thread`
+# - [This event loop is already running](18_errors_by_their_words.ipynb#This-event-loop-is-already-running)
+# - [async_generator can't be used in 'await' expression](18_errors_by_their_words.ipynb#async_generator-can't-be-used-in-'await'-expression):
+#   `object async_generator can't be used in 'await' expression`
+#   `'async for' requires an object with __aiter__ method, got generator`
+# - [unhandled errors in a TaskGroup](18_errors_by_their_words.ipynb#unhandled-errors-in-a-TaskGroup):
+#   `unhandled errors in a TaskGroup (1 sub-exception)`
+# - [cannot reuse already awaited coroutine](18_errors_by_their_words.ipynb#cannot-reuse-already-awaited-coroutine)
+# - [Task exception was never retrieved](18_errors_by_their_words.ipynb#Task-exception-was-never-retrieved)
+# - [Type is not msgpack serializable](18_errors_by_their_words.ipynb#Type-is-not-msgpack-serializable):
+#   `Type is not msgpack serializable: generator`
+# - [The server does not shut down](18_errors_by_their_words.ipynb#The-server-does-not-shut-down):
+#   `Waiting for connections to close. (CTRL+C to force quit)`
+#   `timeout graceful shutdown exceeded`
+#
+# **There too, and nothing is raised**
+#
+# - [The words of another model in the answer](18_errors_by_their_words.ipynb#The-words-of-another-model-in-the-answer)
+# - [No usage with a base URL](18_errors_by_their_words.ipynb#No-usage-with-a-base-URL)
+# - [An interrupt runs its node twice](18_errors_by_their_words.ipynb#An-interrupt-runs-its-node-twice)
+# - [The table of checkpoints grows](18_errors_by_their_words.ipynb#The-table-of-checkpoints-grows)
+# - [Line breaks vanish](18_errors_by_their_words.ipynb#Line-breaks-vanish)
+# - [A context variable is gone in the next cell](18_errors_by_their_words.ipynb#A-context-variable-is-gone-in-the-next-cell)
+#
+# Words of PostgreSQL, Windows and proxies are in a
+# [table](18_errors_by_their_words.ipynb#Words-that-need-another-machine)
+# at its end.
 
 # %% [markdown]
 # ## Setup
@@ -91,6 +192,7 @@
 import asyncio
 import threading
 import time
+from collections import defaultdict
 from contextlib import aclosing, redirect_stdout
 
 from workshop.model import connect  # missing? pip install "./[lessons]"
@@ -115,27 +217,31 @@ llm = ChatOpenAI(model=model.name, timeout=30, stream_chunk_timeout=None)
 agent = create_agent(llm, tools=[])
 ASK = {"messages": [("user", "What is the price of the soup?")]}
 LONG = {"messages": [("user", "Praise the soup in 100 words")]}
-MESSAGES = {"stream_mode": "messages"}
 TABLE = {"configurable": {"thread_id": "1"}}
 if model.practice:
     model.pace(ttft=0.3, per_token=0.005)
 
 
 def graph_of(node, saver=None, **options):
-    graph = StateGraph(MessagesState).add_node("reply", node, **options)
-    return graph.add_edge(START, "reply").compile(checkpointer=saver)
+    graph = StateGraph(MessagesState)
+    graph.add_node("reply", node, **options)
+    graph.add_edge(START, "reply")
+    return graph.compile(checkpointer=saver)
 
 
 async def ainvoke(state):
-    return {"messages": await llm.ainvoke(state["messages"])}
+    answer = await llm.ainvoke(state["messages"])
+    return {"messages": [answer]}
 
 
 async def invoke(state):
-    return {"messages": llm.invoke(state["messages"])}
+    answer = llm.invoke(state["messages"])
+    return {"messages": [answer]}
 
 
 async def greet(state):
-    return {"messages": await asyncio.sleep(0.1, [("ai", "Welcome!")])}
+    await asyncio.sleep(0.1)
+    return {"messages": [("ai", "Welcome!")]}
 
 
 # %% [markdown]
@@ -144,12 +250,12 @@ async def greet(state):
 #
 # Some exhibits hang, or break their whole process. `apart` runs such a
 # function in a process of its own. After some seconds it ends it, and says
-# at which line it was.
+# at which line it was. It is apparatus, and folded.
 
 
 # %%
 async def tokens(graph, **options):
-    stream = graph.astream(ASK, **MESSAGES, **options)
+    stream = graph.astream(ASK, stream_mode="messages", **options)
     return [message.text async for message, _ in stream if message.text]
 
 
@@ -162,10 +268,9 @@ async def leave(stream):
 async def idle(meter):
     while meter.read().in_flight:
         await asyncio.sleep(0.05)
-    return meter
 
 
-# %%
+# %% tags=["folded"]
 import inspect
 import re
 import subprocess
@@ -179,8 +284,12 @@ async def apart(main, seconds=30, modules="threading"):
     call = f"{main.__name__}()"
     is_async = inspect.iscoroutinefunction(main)
     code += f"asyncio.run({call})" if is_async else call
-    command, pipes = [sys.executable, "-uc", code], {"capture_output": True}
-    ran = await asyncio.to_thread(subprocess.run, command, **pipes)
+    command = [sys.executable, "-uc", code]
+    ran = await asyncio.to_thread(
+        subprocess.run,
+        command,
+        capture_output=True,
+    )
     said = ran.stderr.decode()
     print(ran.stdout.decode(), end="")
     if "Timeout" in said:
@@ -206,22 +315,26 @@ async def apart(main, seconds=30, modules="threading"):
 
 # %%
 async with Heartbeat() as heart:
-    parts = list(agent.stream(LONG, **MESSAGES))
+    parts = list(agent.stream(LONG, stream_mode="messages"))
 print("blocked:", heart.missed > heart.beats)
 
 # %%
 async with Heartbeat() as heart:
-    parts = [part async for part in agent.astream(LONG, **MESSAGES)]
+    async for part in agent.astream(LONG, stream_mode="messages"):
+        pass
 print("blocked:", heart.missed > heart.beats)
 
 # %% [markdown]
 # ## Something blocks, but which line
 #
+# **It says** `Blocking call to time.sleep`
+#
 # [react-agent#20](https://github.com/langchain-ai/react-agent/issues/20) ·
 # [langgraph#4218](https://github.com/langchain-ai/langgraph/issues/4218)
 #
-# A heartbeat says that somebody blocks. The debug mode of asyncio also says
-# which task.
+# A heartbeat says that somebody blocks. **Why.** Nothing in asyncio watches a
+# step while it runs, so the culprit looks like everybody else. The debug mode
+# measures each step, and says which task was late.
 
 # %%
 import logging
@@ -232,13 +345,16 @@ async def chop():
     time.sleep(0.3)
 
 
-log, loop = BufferingHandler(99), asyncio.get_running_loop()
+log = BufferingHandler(99)
 logging.getLogger("asyncio").addHandler(log)
+loop = asyncio.get_running_loop()
 loop.set_debug(True)
 await asyncio.create_task(chop(), name="lunch")
 loop.set_debug(False)
-said = [record.getMessage().split(",")[0] for record in log.buffer]
-print(*[line for line in said if "lunch" in line])
+for record in log.buffer:
+    task, _, where = record.getMessage().partition(",")
+    if "lunch" in task:
+        print(task)
 
 # %% [markdown]
 # **blockbuster** names the call, and raises at once. `langgraph dev` switches
@@ -266,7 +382,8 @@ with model.meter() as one_by_one:
     answers = [await agent.ainvoke(ASK) for _ in range(3)]
 with model.meter() as together:
     await asyncio.gather(*(agent.ainvoke(ASK) for _ in range(3)))
-print(one_by_one, together, sep="\n")
+print(one_by_one)
+print(together)
 
 # %% [markdown]
 # ## Six calls, and only four at once
@@ -288,8 +405,9 @@ def in_thread(state):
     return {"messages": llm.invoke(state["messages"])}
 
 
-for node in in_thread, ainvoke:
-    graph, meter = graph_of(node), model.meter()
+for node in (in_thread, ainvoke):
+    graph = graph_of(node)
+    meter = model.meter()
     await asyncio.gather(*(graph.ainvoke(ASK) for _ in range(6)))
     print(node.__name__, meter.read().peak_in_flight, "of 6 in flight")
 
@@ -305,16 +423,19 @@ for node in in_thread, ainvoke:
 # %%
 def cut(dish):
     threads.add(threading.current_thread().name)
-    log.extend(f"{dish} {half}" for half in (1, 2))
+    for half in (1, 2):
+        log.append(f"{dish} {half}")
 
 
 async def cook(dish):
     cut(dish)
 
 
-log, threads = [], set()
+log = []
+threads = set()
 await asyncio.gather(cook("soup"), cook("cake"))
-print(log, threads)
+print(log)
+print(threads)
 
 # %% [markdown]
 # **Why.** The loop has one thread. Only at an `await` does another task get
@@ -323,8 +444,10 @@ print(log, threads)
 
 # %%
 threads.clear()
-cuts = [asyncio.to_thread(cut, dish) for dish in ("soup", "cake")]
-await asyncio.gather(*cuts)
+await asyncio.gather(
+    asyncio.to_thread(cut, "soup"),
+    asyncio.to_thread(cut, "cake"),
+)
 print("in the loop's thread:", "MainThread" in threads)
 
 # %% [markdown]
@@ -340,9 +463,14 @@ print("in the loop's thread:", "MainThread" in threads)
 
 # %%
 async def at_once():
-    print("awaited:", await asyncio.sleep(0, "soup"))
-    loop, dish = asyncio.get_running_loop(), asyncio.sleep(0, "soup")
-    asyncio.run_coroutine_threadsafe(dish, loop).result()
+    async def cook():
+        await asyncio.sleep(0)
+        return "soup"
+
+    print("awaited:", await cook())
+    loop = asyncio.get_running_loop()
+    future = asyncio.run_coroutine_threadsafe(cook(), loop)
+    print(future.result())
 
 
 await apart(at_once, seconds=1)
@@ -368,15 +496,21 @@ async def two_guests():
         await asyncio.sleep(0.1)
         lock.release()
 
-    for guest, lock in (polite, asyncio.Lock()), (rude, threading.Lock()):
-        await asyncio.gather(guest(lock), guest(lock))
-        print("two guests served,", guest.__name__)
+    lock = asyncio.Lock()
+    await asyncio.gather(polite(lock), polite(lock))
+    print("two polite guests served")
+
+    lock = threading.Lock()
+    await asyncio.gather(rude(lock), rude(lock))
+    print("two rude guests served")
 
 
 await apart(two_guests, seconds=1)
 
 # %% [markdown]
 # ## The saver hangs without a word
+#
+# **It says** `Synchronous calls to AsyncSqliteSaver`
 #
 # [langgraph#7857](https://github.com/langchain-ai/langgraph/issues/7857),
 # open · [lesson 14](14_async_memory.ipynb)
@@ -415,9 +549,9 @@ await apart(in_its_loop, 2, modules="langgraph.checkpoint.sqlite.aio")
 # *Early* means: at your first token, the model had more to send.
 
 # %%
-for node in invoke, ainvoke:
+for node in (invoke, ainvoke):
     meter = model.meter()
-    await leave(graph_of(node).astream(LONG, **MESSAGES))
+    await leave(graph_of(node).astream(LONG, stream_mode="messages"))
     print(f"{node.__name__:7} early:", meter.read().tokens_sent < 100)
 
 # %% [markdown]
@@ -437,7 +571,7 @@ async def copies(state):
     return {"messages": AIMessage(answer.text)}
 
 
-for node in copies, ainvoke:
+for node in (copies, ainvoke):
     print(f"{node.__name__:7}", "".join(await tokens(graph_of(node))))
 
 # %% [markdown]
@@ -456,10 +590,11 @@ from langgraph.types import RetryPolicy
 again = graph_of(ainvoke, retry_policy=RetryPolicy(initial_interval=0.1))
 model.fault("cut", after_tokens=3)
 texts = {}
-async for message, _ in again.astream(ASK, **MESSAGES):
+async for message, _ in again.astream(ASK, stream_mode="messages"):
     texts[message.id] = texts.get(message.id, "") + message.text
-print("as it came:", "".join(texts.values()))
-print("last id:   ", list(texts.values())[-1])
+tries = list(texts.values())
+print("as it came:", "".join(tries))
+print("last id:   ", tries[-1])
 
 # %% [markdown]
 # ## No tokens at all
@@ -472,10 +607,16 @@ print("last id:   ", list(texts.values())[-1])
 # `create_agent` the node is called `model`. **Mend.** Filter by type.
 
 # %%
-stream = agent.astream(ASK, **MESSAGES)
-parts = [(m.type, a["langgraph_node"]) async for m, a in stream if m.text]
-print(len([node for _, node in parts if node == "agent"]), "by node")
-print(len([kind for kind, _ in parts if kind == "AIMessageChunk"]), "by type")
+by_node = 0
+by_type = 0
+stream = agent.astream(ASK, stream_mode="messages")
+async for message, about in stream:
+    if message.text and about["langgraph_node"] == "agent":
+        by_node += 1
+    if message.text and message.type == "AIMessageChunk":
+        by_type += 1
+print(by_node, "by node")
+print(by_type, "by type")
 
 # %% [markdown]
 # **Why, second.** The agent is a node of another graph, so its tokens stay
@@ -484,8 +625,12 @@ print(len([kind for kind, _ in parts if kind == "AIMessageChunk"]), "by type")
 # %%
 team = graph_of(agent)
 print(len(await tokens(team)), "piece, the whole message")
-stream = team.astream(ASK, **MESSAGES, subgraphs=True)
-print(len([m async for _, (m, _) in stream if m.text]), "pieces")
+pieces = 0
+stream = team.astream(ASK, stream_mode="messages", subgraphs=True)
+async for namespace, (message, about) in stream:
+    if message.text:
+        pieces += 1
+print(pieces, "pieces")
 
 # %% [markdown]
 # ## Nothing arrives, and nothing fails
@@ -516,10 +661,17 @@ print("is a mode:", "message" in StreamMode.__args__)
 # %%
 blocks = llm.model_copy(update={"output_version": "v1"})
 answer = await blocks.ainvoke("What is LangGraph?")
-print(f"{answer.content}", answer.text, sep="\n")
+print(answer.content)
+print(answer.text)
 
 # %% [markdown]
 # ## TypeError, about a coroutine
+#
+# **It says** `'coroutine' object is not subscriptable`
+#
+# With `for` instead of `async for`: `'async_generator' object is not
+# iterable`. Where nobody looks at the result, only a warning, later on and
+# often under another cell: `coroutine 'Pregel.ainvoke' was never awaited`.
 #
 # [python-tgpt#60](https://github.com/Simatwa/python-tgpt/issues/60) ·
 # [azure-sdk-for-python#45308](https://github.com/Azure/azure-sdk-for-python/issues/45308)
@@ -528,21 +680,25 @@ print(f"{answer.content}", answer.text, sep="\n")
 # The call never ran, and nobody was asked.
 
 # %% tags=["raises-exception"]
-call, stream = agent.ainvoke(ASK), agent.astream(ASK)
+call = agent.ainvoke(ASK)
+stream = agent.astream(ASK)
 print(type(call).__name__, "and", type(stream).__name__)
 call["messages"]
 
 # %% [markdown]
 # **Why.** A forgotten word. **Mend.** `await` where Python says `coroutine`,
-# `async for` where it says `async_generator`. A warning, `was never awaited`,
-# comes later, and often under another cell.
+# `async for` where it says `async_generator`.
 
 # %%
-print((await call)["messages"][-1].text)
-print(len([part async for part in stream]), "part")
+state = await call
+print(state["messages"][-1].text)
+parts = [part async for part in stream]
+print(len(parts), "part")
 
 # %% [markdown]
 # ## asyncio.run cannot be called
+#
+# **It says** `asyncio.run() cannot be called from a running event loop`
 #
 # [crawl4ai#563](https://github.com/unclecode/crawl4ai/issues/563) ·
 # [nest_asyncio#44](https://github.com/erdewit/nest_asyncio/issues/44) ·
@@ -563,8 +719,13 @@ async def nested():
         asyncio.run(asyncio.sleep(seconds))
         print("nest_asyncio:", dish)
 
+    try:
+        asyncio.run(nested())
+    except RuntimeError as error:
+        print(error)
+
     nest_asyncio.apply()
-    for run in awaits, nests:
+    for run in (awaits, nests):
         await asyncio.gather(run("fast", 0.1), run("slow", 0.4))
 
 
@@ -573,12 +734,16 @@ await apart(nested, modules="nest_asyncio")
 # %% [markdown]
 # ## Event loop is closed
 #
+# **It says** `Event loop is closed`
+#
 # [langchain#35783](https://github.com/langchain-ai/langchain/issues/35783),
 # open · [lesson 01](01_sync_vs_async.ipynb)
 #
 # **Why.** All `ChatOpenAI` share one pool, and its connections belong to the
 # loop that ended. Every second run meets them, and throws them away. **Mend.**
-# One `asyncio.run` around everything.
+# In a script, one `asyncio.run` around everything. Celery, Streamlit, pytest
+# and Django give each job a loop of its own: there each job makes its model,
+# with a client of its own, and closes it.
 
 
 # %%
@@ -586,19 +751,40 @@ def four_runs():
     from langchain_openai import ChatOpenAI
 
     async def ask(times):
-        return [await ChatOpenAI().ainvoke("Hello") for _ in range(times)]
+        for _ in range(times):
+            await ChatOpenAI().ainvoke("Hello")
+        return times
 
-    for times in 2, 1, 1, 1:
+    for times in (2, 1, 1, 1):
         try:
-            print(len(asyncio.run(ask(times))), "answers")
+            print(asyncio.run(ask(times)), "answers")
         except RuntimeError as error:
             print(error)
 
 
 await apart(four_runs)
 
+
+# %%
+def four_jobs():
+    from langchain_openai import ChatOpenAI
+
+    async def job():
+        async with openai.DefaultAsyncHttpxClient() as client:
+            own = ChatOpenAI(http_async_client=client)
+            await own.ainvoke("Hello")
+
+    for number in range(4):
+        asyncio.run(job())
+        print("job", number, "is done")
+
+
+await apart(four_jobs, modules="openai")
+
 # %% [markdown]
 # ## No sync invocation
+#
+# **It says** `StructuredTool does not support sync invocation.`
 #
 # [langchain-mcp-adapters#29](https://github.com/langchain-ai/langchain-mcp-adapters/issues/29),
 # open
@@ -614,15 +800,21 @@ async def price(dish: str) -> int:
     return 9
 
 
-waiter, meter = create_agent(llm, [price]), model.meter()
+waiter = create_agent(llm, [price])
+meter = model.meter()
 try:
     waiter.invoke(ASK)
 except NotImplementedError as error:
-    print(error, meter.read().requests, "request paid.")
-print((await waiter.ainvoke(ASK))["messages"][-1].text)
+    print(error)
+print(meter.read().requests, "request paid")
+
+state = await waiter.ainvoke(ASK)
+print(state["messages"][-1].text)
 
 # %% [markdown]
 # ## Ignored GeneratorExit
+#
+# **It says** `async generator ignored GeneratorExit`
 #
 # [OrcaRouter-Lite#49](https://github.com/Continuum-AI-Corp/OrcaRouter-Lite/issues/49)
 # · [omnigent#1117](https://github.com/omnigent-ai/omnigent/issues/1117)
@@ -668,21 +860,25 @@ async with aclosing(polite()) as stream:
 
 # %%
 meter = model.meter()
-await leave(kept := agent.astream(LONG, **MESSAGES))
-print((await idle(meter)).cut_off, "cut off")
+kept = agent.astream(LONG, stream_mode="messages")
+await leave(kept)
+await idle(meter)
+print(meter.cut_off, "cut off")
 
 # %%
 meter = model.meter()
-async with aclosing(agent.astream(LONG, **MESSAGES)) as stream:
+stream = agent.astream(LONG, stream_mode="messages")
+async with aclosing(stream):
     await leave(stream)
-print((await idle(meter)).cut_off, "cut off")
+await idle(meter)
+print(meter.cut_off, "cut off")
 
 # %% [markdown]
 # ## Your reader left, and it writes on
 #
 # [langgraph#8302](https://github.com/langchain-ai/langgraph/issues/8302),
 # open · [fastapi#1342](https://github.com/fastapi/fastapi/issues/1342) ·
-# [lesson 07](07_fastapi_streaming.ipynb)
+# [lesson 08](08_when_the_reader_leaves.ipynb)
 #
 # **Why.** A web server cancels through AnyIO, again and again, and so kills
 # LangGraph's own clean-up. **Mend.** Run the graph in a task of its own, and
@@ -691,43 +887,64 @@ print((await idle(meter)).cut_off, "cut off")
 
 # %%
 async def direct():
-    async for message, _ in agent.astream(LONG, **MESSAGES):
+    async for message, _ in agent.astream(LONG, stream_mode="messages"):
         yield message.text
 
 
-async def in_task():
-    async def run():
+END = object()
+
+
+async def in_own_task():
+    queue = asyncio.Queue()
+
+    async def pump():
         try:
             async for text in direct():
                 queue.put_nowait(text)
         finally:
-            queue.put_nowait(None)
+            queue.put_nowait(END)
 
-    queue, task = asyncio.Queue(), asyncio.create_task(run())
+    run = asyncio.create_task(pump())
     try:
-        while (text := await queue.get()) is not None:
+        while True:
+            text = await queue.get()
+            if text is END:
+                break
             yield text
-        await task  # raises what ended it
+        await run  # raises what ended the stream
     finally:
-        task.cancel()
+        run.cancel()
 
 
 # %%
 from fastapi.responses import StreamingResponse
 
-for way in direct, in_task:
-    app, meter = FastAPI(), model.meter()
-    app.get("/")(lambda way=way: StreamingResponse(way()))
-    async with serve(app) as url, httpx2.AsyncClient() as browser:
-        async with browser.stream("GET", url) as reply:
+app = FastAPI()
+
+
+@app.get("/direct")
+async def direct_answer():
+    return StreamingResponse(direct())
+
+
+@app.get("/in_own_task")
+async def answer_in_own_task():
+    return StreamingResponse(in_own_task())
+
+
+async with serve(app) as url, httpx2.AsyncClient() as browser:
+    for path in ("/direct", "/in_own_task"):
+        meter = model.meter()
+        async with browser.stream("GET", f"{url}{path}") as reply:
             await anext(reply.aiter_raw())
-        print(f"{way.__name__:7}", (await idle(meter)).cut_off, "cut off")
+        await idle(meter)
+        print(path, meter.cut_off, "cut off")
 
 # %% [markdown]
 # ## A broken answer looks complete
 #
 # [any-llm#847](https://github.com/mozilla-ai/any-llm/pull/847) ·
-# [lesson 07](07_fastapi_streaming.ipynb)
+# [lesson 09](09_resume_streaming.ipynb)
 #
 # The model's connection breaks after three tokens. The browser gets status
 # 200 and a clean end.
@@ -737,7 +954,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 
 async def events():
-    async for message, _ in agent.astream(ASK, **MESSAGES):
+    async for message, _ in agent.astream(ASK, stream_mode="messages"):
         yield ServerSentEvent(data=message.text, event="token")
 
 
@@ -747,7 +964,8 @@ async def last_event(events):
     model.fault("cut", after_tokens=3)
     async with serve(app) as url, httpx2.AsyncClient() as browser:
         reply = await browser.get(url)
-    print(reply.status_code, reply.text.split("\n\n")[-2].split("\n"))
+    last = reply.text.split("\n\n")[-2]
+    print(reply.status_code, last.split("\n"))
 
 
 await last_event(events)
@@ -787,7 +1005,8 @@ async def stop_button():
     loop = asyncio.get_running_loop()
 
     async def press(call):
-        task, began = asyncio.create_task(asyncio.sleep(1.2)), loop.time()
+        began = loop.time()
+        task = asyncio.create_task(asyncio.sleep(1.2))
         threading.Timer(0.1, call, [task.cancel]).start()
         await asyncio.wait([task])
         print("late:", loop.time() - began > 1)
@@ -805,8 +1024,7 @@ await apart(stop_button)
 #
 # A task in the background has failed. Nothing says so. **Why.** An error
 # waits in its task until somebody awaits it. It is printed only when the
-# task is thrown away, and the loop does not even keep tasks alive. **Mend.**
-# Await every task that you make. A `TaskGroup` does it for you.
+# task is thrown away, and the loop does not even keep tasks alive.
 
 
 # %%
@@ -818,12 +1036,43 @@ forgotten = asyncio.create_task(burn())
 await asyncio.sleep(0.1)
 print("nobody saw:", forgotten.exception())
 
+# %% [markdown]
+# **Mend, where you can wait.** A `TaskGroup` awaits what it starts, and
+# raises.
+
 # %%
 try:
     async with asyncio.TaskGroup() as group:
         group.create_task(burn())
 except* ValueError as errors:
-    print(*errors.exceptions)
+    for error in errors.exceptions:
+        print("raised:", error)
+
+# %% [markdown]
+# **Mend, where you cannot.** A web request or a bot starts a task and goes
+# on. Keep the task in a set, and let a callback report its end. The loop's
+# exception handler is a net for what was forgotten, no more: it is called
+# only when the task is thrown away.
+
+# %%
+background = set()
+
+
+def ended(task):
+    background.discard(task)
+    if not task.cancelled() and task.exception():
+        print("reported:", task.exception())
+
+
+def in_background(coroutine):
+    task = asyncio.create_task(coroutine)
+    background.add(task)
+    task.add_done_callback(ended)
+
+
+in_background(burn())
+while background:
+    await asyncio.sleep(0.01)
 
 # %% [markdown]
 # ## Output lands somewhere else
@@ -849,14 +1098,16 @@ async def catches():
 
 
 async def returns():
-    return await asyncio.sleep(0.2, "soup")
+    await asyncio.sleep(0.2)
+    return "soup"
 
 
-for cook in catches, returns:
+for cook in (catches, returns):
     task = asyncio.create_task(cook())
     await asyncio.sleep(0.1)
     print("the bill")
-    print(f"{cook.__name__} {await task!r}")
+    text = await task
+    print(cook.__name__, repr(text))
 
 # %% [markdown]
 # ## max_concurrency does not limit
@@ -868,7 +1119,8 @@ for cook in catches, returns:
 # `abatch` counts across its runs. So does your own `asyncio.Semaphore`.
 
 # %%
-three, meter = {"max_concurrency": 3}, model.meter()
+three = {"max_concurrency": 3}
+meter = model.meter()
 await asyncio.gather(*(agent.ainvoke(ASK, three) for _ in range(6)))
 print("gather:", meter.read().peak_in_flight, "of 6 in flight")
 meter = model.meter()
@@ -912,6 +1164,8 @@ model.pace(ttft=0.3)
 # %% [markdown]
 # ## Connection error, and no reason
 #
+# **It says** `Connection error.` · `Too many open files`
+#
 # [litellm#12872](https://github.com/BerriAI/litellm/issues/12872), open
 #
 # **Why.** Each connection is a file, and a process may open only so many:
@@ -931,14 +1185,16 @@ async def forty_calls():
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))
     client = openai.AsyncOpenAI(max_retries=0)
-    for limit in 10, 40:
+    for limit in (10, 40):
         places = asyncio.Semaphore(limit)
         calls = [asyncio.create_task(call()) for _ in range(40)]
         await asyncio.wait(calls)
-        error = next(filter(None, (c.exception() for c in calls)), None)
-        print(limit, "at once:", error)
-    while cause := error.__cause__ or error.__context__:
-        error = cause
+        errors = [call.exception() for call in calls if call.exception()]
+        print(limit, "at once:", errors[0] if errors else "no error")
+
+    error = errors[0]
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
     print("its cause:", error)
 
 
@@ -946,6 +1202,8 @@ await apart(forty_calls, modules="openai")
 
 # %% [markdown]
 # ## This saver is not async
+#
+# **It says** `The SqliteSaver does not support async methods`
 #
 # [open-notebook#509](https://github.com/lfnovo/open-notebook/issues/509) ·
 # [lesson 14](14_async_memory.ipynb)
@@ -984,19 +1242,26 @@ print("all four are there:", len(state.values["messages"]) == 4)
 # %% [markdown]
 # **Why.** Both runs read the same state, and both write what follows from
 # it. The later one wins. **Mend.** One run at a time on a thread: a lock for
-# each, or an answer 409.
+# each, so that other guests do not wait, or an answer 409.
 
 # %%
-graph, lock = graph_of(greet, InMemorySaver()), asyncio.Lock()
+graph = graph_of(greet, InMemorySaver())
+locks = defaultdict(asyncio.Lock)
 
 
-async def in_turn():
-    async with lock:
-        return await graph.ainvoke(ASK, TABLE)
+async def in_turn(thread_id):
+    config = {"configurable": {"thread_id": thread_id}}
+    async with locks[thread_id]:
+        return await graph.ainvoke(ASK, config)
 
 
-_, state = await asyncio.gather(in_turn(), in_turn())
-print("all four are there:", len(state["messages"]) == 4)
+states = await asyncio.gather(in_turn("1"), in_turn("1"), in_turn("2"))
+print("all four are there:", len(states[1]["messages"]) == 4)
+print("the other guest has", len(states[2]["messages"]))
+
+# %% [markdown]
+# These locks are known to one process. With several workers, let the
+# database hold the lock: [lesson 15](15_shared_memory.ipynb).
 
 # %% [markdown]
 # ## Every guest is a stranger
@@ -1009,16 +1274,22 @@ print("all four are there:", len(state["messages"]) == 4)
 # process.
 
 # %%
-for savers in [InMemorySaver(), InMemorySaver()], [InMemorySaver()] * 2:
-    for saver in savers:
-        state = await graph_of(greet, saver).ainvoke(ASK, TABLE)
-    print(len(state["messages"]), "of 4 messages")
+for request in (1, 2):
+    own = InMemorySaver()
+    state = await graph_of(greet, own).ainvoke(ASK, TABLE)
+print("a saver each:", len(state["messages"]), "of 4 messages")
+
+shared = InMemorySaver()
+for request in (1, 2):
+    state = await graph_of(greet, shared).ainvoke(ASK, TABLE)
+print("one for all:", len(state["messages"]), "of 4 messages")
 
 # %% [markdown]
 # ## Ask the doctor
 #
 # `examine` looks at a graph and at the running loop. It says what is wrong
-# and what to do, a line for each finding. It runs nothing.
+# and what to do, a line for each finding, and what it did not look at. It
+# runs nothing, and is bounded: it is safe in a live service.
 #
 # **Predict.** This patient has three faults, and one thing to remark. Which?
 #
@@ -1039,21 +1310,44 @@ endless.stream_chunk_timeout = None
 
 
 def reply(state):
-    return {"messages": endless.invoke(state["messages"])}
+    answer = endless.invoke(state["messages"])
+    return {"messages": [answer]}
 
 
 with SqliteSaver.from_conn_string(":memory:") as saver:
     print(await examine(graph_of(reply, saver)))
 
 # %% [markdown]
-# What blocks the loop shows only while it runs. Let it run beside the
-# examination. And this is what a healthy graph gets:
+# It resolves calls in your own functions: `llm.invoke` in an `async def` is
+# found before anybody runs it. What it cannot resolve shows while it runs.
+# Let a run go on beside the examination.
 
 # %%
+report = await examine(graph_of(invoke))
+print(report)
+
+
+# %%
+ways = {"slow": llm.invoke}
+
+
+async def hides(state):
+    ask = ways["slow"]
+    answer = ask(state["messages"])
+    return {"messages": [answer]}
+
+
 report, _ = await asyncio.gather(
-    examine(seconds=0.5), graph_of(invoke).ainvoke(ASK)
+    examine(seconds=0.5),
+    graph_of(hides).ainvoke(ASK),
 )
-print(report, await examine(agent), sep="\n\n")
+print(report)
+
+# %% [markdown]
+# And this is what a healthy graph gets:
+
+# %%
+print(await examine(agent))
 
 # %% [markdown]
 # ## Check yourself
@@ -1096,4 +1390,5 @@ await check("17.0", longest_silence)
 # - A hang has a line. A heartbeat, debug mode, blockbuster or the doctor
 #   names it.
 #
-# **Next:** [Lab 17](../exercises/17_break_it_on_purpose.ipynb)
+# **Next:** [Lab 17](../exercises/17_break_it_on_purpose.ipynb), or
+# [18 · Look an error up by its words](18_errors_by_their_words.ipynb)

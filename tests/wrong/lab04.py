@@ -300,9 +300,10 @@ async def drops_what_is_falsy(graph, order):
 @wrong(
     "04.0",
     "it says [{'greet': None}, {'cook': None}, {'taste': None}, "
-    "{'kitchen': {'dishes': []}}, {'pay': None}, {'floor': {'dishes': "
-    "[]}}, {'bye': None}], but ['Welcome!', 0, None, '', 'soup', 'soup', "
-    "False, [], {}, 'bread', 'good', {'euros': 9}] was written",
+    "{'kitchen': {'dishes': ['soup']}}, {'pay': None}, {'floor': {'dishes': "
+    "['soup', 'soup']}}, {'bye': None}], but ['Welcome!', 0, None, '', "
+    "'soup', 'soup', False, [], {}, 'bread', 'good', {'euros': 9}] was "
+    "written",
 )
 async def reads_the_updates_instead(graph, order):
     reports = []

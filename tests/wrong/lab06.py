@@ -335,6 +335,31 @@ def has_one_task_for_all(graph, question, show):
     return stop
 
 
+@wrong(
+    "06.2",
+    "`stop` raised CancelledError: `await task` raises what ended the task",
+)
+def swallows_the_cancel_in_the_task(graph, question, show):
+    async def run():
+        text = ""
+        stream = tokens(graph, question)
+        while True:
+            try:
+                message, _ = await anext(stream)
+            except (asyncio.CancelledError, StopAsyncIteration):
+                return
+            text += message.text
+            show(text)
+
+    task = asyncio.create_task(run())
+
+    async def stop():
+        task.cancel()
+        await task
+
+    return stop
+
+
 @right("06.2")
 def waits_for_the_cancel(graph, question, show):
     task = asyncio.create_task(read(graph, question, show))

@@ -518,15 +518,6 @@ def failures() -> dict[str, Exception]:
     }
 
 
-def tells_of(raised: BaseException | None, error: Exception) -> bool:
-    """Whether what was raised is ``error``, holds it or comes from it."""
-    if raised is None or raised is error:
-        return raised is error
-    held = getattr(raised, "exceptions", ())
-    causes = (raised.__cause__, raised.__context__, *held)
-    return any(tells_of(cause, error) for cause in causes)
-
-
 # --- time, in turns of the loop
 
 
@@ -623,6 +614,12 @@ async def stop(task: asyncio.Task[Any]) -> bool:
     return await until(task.done)
 
 
+async def collect(stream: AsyncIterator[Any], parts: list[Any]) -> None:
+    """Read a stream to its end; each part is in ``parts`` as it comes."""
+    async for part in stream:
+        parts.append(part)
+
+
 WAYS_TO_LEAVE = ("cancel", "aclose", "anyio")
 
 
@@ -638,11 +635,6 @@ async def leave(
     that had come. With ``aclose`` at least one part must have come.
     """
     parts: list[Any] = []
-
-    async def read() -> None:
-        async for part in stream:
-            parts.append(part)
-
     if by == "aclose":
         async for part in stream:
             parts.append(part)
@@ -650,12 +642,12 @@ async def leave(
                 break
         await stream.aclose()
     elif by == "cancel":
-        reading = start(read())
+        reading = start(collect(stream, parts))
         await until(lambda: when(parts) or reading.done())
         await stop(reading)
     else:
         async with anyio.create_task_group() as group:
-            group.start_soon(read)
+            group.start_soon(collect, stream, parts)
             await until(lambda: when(parts))
             group.cancel_scope.cancel()
     return parts

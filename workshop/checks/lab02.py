@@ -20,6 +20,7 @@ from workshop.checks.kit import (
     Watch,
     Wrong,
     chat_graph,
+    collect,
     count,
     expect,
     file_of,
@@ -116,14 +117,10 @@ async def _one_order(answer: Answer, menu: str, question: str) -> None:
         menus.append(menu)
         return menu
 
-    async def read() -> None:
-        async for piece in stream:
-            pieces.append(piece)
-
     stream = stream_of(
         answer, graph=chat_graph(model), question=question, read_menu=read_menu
     )
-    reading = start(read())
+    reading = start(collect(stream, pieces))
     await model.waits_for(1, reading)
     await settled(lambda: len(pieces), lambda: any(pieces) or reading.done())
     streamed = any(pieces) and not reading.done()

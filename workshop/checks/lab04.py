@@ -26,8 +26,6 @@ from workshop.checks.kit import (
     settled,
 )
 
-ORDER = {"messages": [("user", "Table 3 orders the cake")]}
-
 
 class Dishes(TypedDict):
     """The state of the graphs that need no model."""
@@ -51,11 +49,11 @@ async def _nothing(state: Dishes) -> None:
 
 async def all_reports(answer: Answer) -> str:
     """04.0: all that is written to custom, also inside, in order."""
-    runs: list[str] = []
+    runs: list[list[str]] = []
 
     def writer(*parts: Any) -> Any:
         def write_all(state: Dishes) -> None:
-            runs.append("ran")
+            runs.append(state["dishes"])
             write = get_stream_writer()
             for part in parts:
                 write(part)
@@ -67,15 +65,17 @@ async def all_reports(answer: Answer) -> str:
     deep = _chain(Dishes, greet=writer("Welcome!"), floor=floor, bye=_nothing)
     flat = _chain(Dishes, greet=writer("Hello!", "Hello!"))
     inside = [*AWKWARD_PARTS, "good", {"euros": 9}]
-    for graph, expected in (
-        (deep, ["Welcome!", *inside]),
-        (flat, ["Hello!", "Hello!"]),
+    for graph, dish, expected in (
+        (deep, "soup", ["Welcome!", *inside]),
+        (flat, "cake", ["Hello!", "Hello!"]),
     ):
         runs.clear()
-        value = await result(answer, graph=graph, order={"dishes": []})
+        value = await result(answer, graph=graph, order={"dishes": [dish]})
         reports = expect(value, list, "a list of what was written")
         if not runs:
             raise Wrong("the graph never ran")
+        if runs[0] != [dish]:
+            raise Wrong(f"the graph got {runs[0]}, not the order of {dish}")
         if reports == expected:
             continue
         if reports == ["Welcome!"]:
@@ -156,8 +156,12 @@ async def _follows(answer: Answer, dish: str, percents: list[int]) -> None:
         return {"messages": [await model.ainvoke(state["messages"])]}
 
     graph = _chain(MessagesState, greet=greet, bake=bake, reply=reply)
-    value = await result(answer, graph=graph, order=ORDER, bar=bar)
+    said = f"Table 3 orders the {dish}"
+    order = {"messages": [("user", said)]}
+    value = await result(answer, graph=graph, order=order, bar=bar)
     model.must_be_used("graph")
+    if model.calls[0].asked != said:
+        raise Wrong(f"the graph got {model.calls[0].asked!r}, not {said!r}")
     if len(runs) > 1:
         raise Wrong(
             f"the graph ran {len(runs)} times: one run can stream two modes"
@@ -188,7 +192,12 @@ TWICE = "each node is named twice: `tasks` tells of its start and of its end"
 
 async def paths_of_any_graph(answer: Answer) -> str:
     """04.2: name the nodes with their path, whatever the graph's depth."""
-    inner = _chain(Dishes, cook=_nothing, taste=_nothing)
+    seen: list[list[str]] = []
+
+    async def note(state: Dishes) -> None:
+        seen.append(state["dishes"])
+
+    inner = _chain(Dishes, cook=note, taste=_nothing)
 
     async def twice(state: Dishes) -> None:
         await inner.ainvoke(state)
@@ -196,19 +205,23 @@ async def paths_of_any_graph(answer: Answer) -> str:
 
     inside = ["kitchen/cook", "kitchen/taste", "kitchen"]
     again = [path.replace("kitchen", "kitchen/1") for path in inside[:2]]
-    nested = _chain(Dishes, greet=_nothing, kitchen=inner)
+    nested = _chain(Dishes, greet=note, kitchen=inner)
     graphs = [
         (nested, ["greet", *inside]),
-        (_chain(Dishes, greet=_nothing, cook=_nothing), ["greet", "cook"]),
+        (_chain(Dishes, greet=note, cook=_nothing), ["greet", "cook"]),
         (
             _chain(Dishes, floor=_chain(Dishes, kitchen=inner, pay=_nothing)),
             [*(f"floor/{path}" for path in inside), "floor/pay", "floor"],
         ),
         (_chain(Dishes, kitchen=twice), [*inside[:2], *again, "kitchen"]),
     ]
-    for graph, expected in graphs:
-        value = await result(answer, graph=graph, order={"dishes": []})
+    for number, (graph, expected) in enumerate(graphs, 1):
+        dishes = ["soup"] * number
+        seen.clear()
+        value = await result(answer, graph=graph, order={"dishes": dishes})
         _compare(_paths(value), expected)
+        if seen[0] != dishes:
+            raise Wrong(f"the graph got {seen[0]}, not the order of {dishes}")
     return "right paths in 4 graphs: flat, nested, deep, and called twice"
 
 
@@ -248,16 +261,17 @@ def _compare(paths: list[str], expected: list[str]) -> None:
 async def cost_of_a_run(answer: Answer) -> str:
     """04.3: sum the output tokens of all calls of a run, also deep ones."""
     async with kitchen(answer, ttft=0.01, per_token=0.001) as place:
-        calls, total = await _counted(answer, place, guests=2)
-        await _counted(answer, place, guests=1)
+        calls, total = await _counted(answer, place, "soup", guests=2)
+        await _counted(answer, place, "cake", guests=1)
     return f"{total} tokens, those of {calls} calls, wherever they were made"
 
 
 async def _counted(
-    answer: Answer, place: Kitchen, guests: int
+    answer: Answer, place: Kitchen, dish: str, guests: int
 ) -> tuple[int, int]:
     """An agent whose tool asks a model; a silent helper; a plain node."""
     used: list[int] = []
+    got: list[str] = []
 
     async def ask(llm: ChatOpenAI, text: str) -> AIMessage:
         message = await llm.ainvoke(text)
@@ -272,6 +286,7 @@ async def _counted(
     quiet = place.llm.model_copy(update={"tags": ["nostream"]})
 
     async def guard(state: MessagesState) -> None:
+        got.append(str(state["messages"][0].text))
         for _ in range(guests):
             await ask(quiet, "ping")
 
@@ -279,10 +294,11 @@ async def _counted(
         return {"messages": [await ask(place.llm, "What is LangGraph?")]}
 
     graph = _chain(MessagesState, guard=guard, kitchen=agent, serve=serve)
-    soup = {"messages": [("user", "What is the price of the soup?")]}
+    question = f"What is the price of the {dish}?"
+    order = {"messages": [("user", question)]}
     # what the agent itself uses is what it uses alone
     with place.model.meter() as meter:
-        state = await agent.ainvoke(soup)
+        state = await agent.ainvoke(order)
     own = sum(
         message.usage_metadata["output_tokens"]
         for message in state["messages"]
@@ -292,8 +308,10 @@ async def _counted(
         raise Wrong("the practice model is not as this check expects it")
     used.clear()
     with place.model.meter() as meter:
-        value = await result(answer, graph=graph, order=soup)
+        value = await result(answer, graph=graph, order=order)
     place.must_be_used(meter, "graph")
+    if got != [question] * len(got):
+        raise Wrong(f"the graph got {got[0]!r}, not the order {question!r}")
     calls = len(used) + 2
     if meter.requests > calls:
         raise Wrong(f"the graph ran more than once: {meter.requests} requests")

@@ -192,7 +192,8 @@ async def _waited(answer: Answer, dish: str, waiter_first: bool) -> int:
     cook = create_agent(AgentModel(script=cooks), [price], name="cook")
 
     async def serve(state: MessagesState) -> Any:
-        return await waiter.ainvoke(_ask(dish))
+        asked = [m for m in state["messages"] if m.type == "human"]
+        return await waiter.ainvoke({"messages": asked})
 
     async def order(state: MessagesState) -> Any:
         told = ToolMessage("The kitchen is open", tool_call_id="call_9")
@@ -240,6 +241,9 @@ async def _waited(answer: Answer, dish: str, waiter_first: bool) -> int:
     await reading
 
     waiter_model.must_be_used("graph")
+    asked = waiter_model.calls[0].asked
+    if asked != dish:
+        raise Wrong(f"the waiter was asked {asked!r}, not {dish!r}")
     text = "".join(pieces)
     if not text:
         raise Wrong(
@@ -405,12 +409,14 @@ async def knows_the_end(answer: Answer) -> str:
     return f"{len(cases)} answers told apart, whatever other nodes said"
 
 
-def _three_nodes(node: str, script: list[Any]) -> CompiledStateGraph:
+def _three_nodes(
+    node: str, script: list[Any]
+) -> tuple[ScriptedModel, CompiledStateGraph]:
     """Before and after the node, other models end well and badly."""
 
     def asks(model: ScriptedModel) -> Any:
         async def ask(state: MessagesState) -> dict[str, Any]:
-            return {"messages": [await model.ainvoke("Soup?")]}
+            return {"messages": [await model.ainvoke(state["messages"][:1])]}
 
         return ask
 
@@ -421,14 +427,15 @@ def _three_nodes(node: str, script: list[Any]) -> CompiledStateGraph:
     steps = [("summary", asks(before)), (node, asks(meant))]
     builder.add_sequence([*steps, ("title", asks(after))])
     builder.add_edge(START, "summary")
-    return builder.compile()
+    return meant, builder.compile()
 
 
 async def _ended(
     answer: Answer, case: str, script: list[Any], text: str, node: str
 ) -> None:
-    graph = _three_nodes(node, script)
-    given = {"graph": graph, "question": SOUP, "node": node}
+    model, graph = _three_nodes(node, script)
+    question = f"{SOUP} {node.capitalize()} it!"
+    given = {"graph": graph, "question": question, "node": node}
     fails = isinstance(script[-1], Exception)
     try:
         value = await result(answer, **given)
@@ -442,6 +449,10 @@ async def _ended(
     if not isinstance(value, tuple | list) or len(value) != 2:
         expect(value, tuple, "a pair, the text and True or False")
         raise Wrong("it returned a tuple, but not a pair")
+    model.must_be_used("graph")
+    asked = model.calls[0].asked
+    if asked != question:
+        raise Wrong(f"the model was asked {asked!r}, not {question!r}")
     said, is_whole = value
     if not isinstance(said, str):
         raise Wrong(f"the text is a {name_of(said)}, not a str")
@@ -455,7 +466,7 @@ async def _ended(
 
 async def _bug_comes_out(answer: Answer) -> None:
     bug = failures()["a bug in a node"]
-    graph = _three_nodes("reply", ["Soup", bug])
+    _, graph = _three_nodes("reply", ["Soup", bug])
     try:
         await result(answer, graph=graph, question=SOUP, node="reply")
     except KeyError:

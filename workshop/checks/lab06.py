@@ -30,6 +30,7 @@ from workshop.checks.kit import (
 )
 
 SOUP = "Is the soup good?"
+TEA = "And a tea?"
 
 # --- 06.0
 
@@ -47,7 +48,7 @@ async def newest_text(answer: Answer) -> str:
         ("z", "0"),
     ]
     told = {"The soup": once, "The soup!": twice, "nono0": again}
-    for expected, pieces in told.items():
+    for expected, pieces in [*told.items()] * 2:  # nothing is left over
         value = await result(answer, pieces=list(pieces))
         text = expect(value, str, "a text")
         everything = "".join(piece for _, piece in pieces)
@@ -110,21 +111,30 @@ class Models(list[ScriptedModel]):
         return model, chat_graph(model)
 
 
-async def _answered(answer: Answer, graph: Any, seconds: float) -> str:
-    value = await result(answer, graph=graph, question=SOUP, seconds=seconds)
+async def _answered(
+    answer: Answer, graph: Any, seconds: float, question: str = SOUP
+) -> str:
+    given = {"graph": graph, "question": question, "seconds": seconds}
+    value = await result(answer, **given)
     return expect(value, str, "the text")
 
 
 async def _enough_time(answer: Answer, models: Models) -> None:
     whole = "".join(AWKWARD_TOKENS)
-    model, graph = models.graph(*AWKWARD_TOKENS)
-    text = await _answered(answer, graph, 60)
-    model.must_be_used("graph")
-    model.watch.must_not_block(": no limit can end it")
-    if text != whole:
-        raise Wrong(
-            f"with enough time it returned {text!r}, not the whole answer"
-        )
+    for question in (SOUP, TEA):
+        model, graph = models.graph(*AWKWARD_TOKENS)
+        text = await _answered(answer, graph, 60, question)
+        model.must_be_used("graph")
+        model.watch.must_not_block(": no limit can end it")
+        if model.calls[0].asked != question:
+            raise Wrong(
+                f"the model was asked {model.calls[0].asked!r}, not "
+                f"{question!r}"
+            )
+        if text != whole:
+            raise Wrong(
+                f"with enough time it returned {text!r}, not the whole answer"
+            )
 
 
 async def _stalled(answer: Answer, models: Models) -> int:
@@ -273,6 +283,9 @@ STILL_RAN = (
     "`stop` returned while its task still ran: cancel it, then wait for its "
     "end"
 )
+RAISES_CANCEL = (
+    "`stop` raised CancelledError: `await task` raises what ended the task"
+)
 
 
 async def stop_leaves_nothing(answer: Answer) -> str:
@@ -286,12 +299,15 @@ async def stop_leaves_nothing(answer: Answer) -> str:
 
 
 def _started(
-    answer: Answer, graph: CompiledStateGraph, shown: list[str]
+    answer: Answer,
+    graph: CompiledStateGraph,
+    shown: list[str],
+    question: str = SOUP,
 ) -> Stop:
     def show(text: str) -> None:
         shown.append(expect(text, str, "a text for `show`"))
 
-    ending = call(answer, graph=graph, question=SOUP, show=show)
+    ending = call(answer, graph=graph, question=question, show=show)
     return expect(ending, Callable, "a function: `start` is a plain `def`")
 
 
@@ -308,10 +324,7 @@ async def _stopped(ending: Stop) -> None:
             "cancel the task"
         )
     if stopping.cancelled():
-        raise Wrong(
-            "`stop` raised CancelledError: `await task` raises what ended "
-            "the task"
-        )
+        raise Wrong(RAISES_CANCEL)
     if error := stopping.exception():
         raise Wrong(f"`stop` raised {type(error).__name__}: {error}")
 
@@ -330,9 +343,11 @@ async def _two_answers(answer: Answer, models: Models) -> None:
     first = _started(answer, graph, shown[0])
     await until(lambda: shown[0] and shown[0][-1] == "The soup", 200)
     ours = asyncio.all_tasks()
-    second = _started(answer, graph, shown[1])
+    second = _started(answer, graph, shown[1], TEA)
     await until(lambda: shown[1] and shown[1][-1] == "The soup", 200)
     model.must_be_used("graph")
+    if [reply.asked for reply in model.calls] != [SOUP, TEA]:
+        raise Wrong("the model did not get the two questions, each once")
     for texts in shown:
         seen = [text for text in dict.fromkeys(texts) if text]
         if not seen:
@@ -372,7 +387,10 @@ async def _before_the_first_token(answer: Answer, models: Models) -> None:
     _must_be_over(before)
     # and before the task has had its first turn
     ending = _started(answer, graph, shown)
-    await _stopped(ending)
+    try:
+        await ending()
+    except asyncio.CancelledError:
+        raise Wrong(RAISES_CANCEL) from None
     _must_be_over(before)
 
 

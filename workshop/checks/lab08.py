@@ -19,6 +19,7 @@ from workshop.checks.kit import (
     ScriptedModel,
     Wrong,
     chat_graph,
+    collect,
     expect,
     failures,
     leave,
@@ -140,11 +141,7 @@ async def _passes_all_on(answer: Answer) -> None:
     for parts in (AWKWARD_PARTS, ["one"], []):
         play, got = Play(parts), []
 
-        async def read(play: Play = play, got: list[Any] = got) -> None:
-            async for part in _streamed(answer, play.stream()):
-                got.append(part)
-
-        reading = start(read())
+        reading = start(collect(_streamed(answer, play.stream()), got))
         await settled(lambda: len(got), reading.done)  # noqa: B023
         if not reading.done():
             raise Wrong("it never ends, although its stream has ended")
@@ -159,11 +156,7 @@ async def _passes_all_on(answer: Answer) -> None:
 async def _passes_each_on(answer: Answer) -> None:
     play, got = Play(["Soup", PAUSE, "Bread"]), []
 
-    async def read() -> None:
-        async for part in _streamed(answer, play.stream()):
-            got.append(part)
-
-    reading = start(read())
+    reading = start(collect(_streamed(answer, play.stream()), got))
     await settled(lambda: len(got), lambda: got)
     early = list(got)
     play.release()
@@ -176,11 +169,7 @@ async def _raises(answer: Answer) -> None:
     for what, error in failures().items():
         play, got = Play(["Soup", error]), []
 
-        async def read(play: Play = play, got: list[Any] = got) -> None:
-            async for part in _streamed(answer, play.stream()):
-                got.append(part)
-
-        reading = start(read())
+        reading = start(collect(_streamed(answer, play.stream()), got))
         await settled(lambda: len(got), reading.done)  # noqa: B023
         if not reading.done():
             raise Wrong(f"{what} ends its stream, and the reader waits on")
@@ -204,17 +193,13 @@ async def _ends(
     graph = chat_graph(model)
     staying, got = _streamed(answer, _said(graph, "stays")), []
 
-    async def stay() -> None:
-        async for part in staying:
-            got.append(part)
-
     leaving = _streamed(answer, _said(graph, "leaves"))
-    readings = [start(stay())] if stays_first else []
+    readings = [start(collect(staying, got))] if stays_first else []
     await model.waits_for(len(readings))
 
     def now(came: list[Any]) -> bool:
         if not readings and model.in_flight:
-            readings.append(start(stay()))
+            readings.append(start(collect(staying, got)))
         paused = [call for call in model.calls if call.waiting]
         return len(came) >= parts and len(paused) == 2
 

@@ -24,6 +24,7 @@ from workshop.checks.kit import (
     ScriptedModel,
     Wrong,
     call,
+    collect,
     count,
     expect,
     failures,
@@ -130,7 +131,7 @@ async def _whole_answers(answer: Answer) -> None:
     for question, script in scripts.items():
         model = ScriptedModel(script=lambda asked: list(scripts[asked]))
         events = got[question] = []
-        reading = start(_read(_events_of(answer, model, question), events))
+        reading = start(collect(_events_of(answer, model, question), events))
         before = script.index(PAUSE)
         await settled(
             lambda: len(events),  # noqa: B023
@@ -158,11 +159,6 @@ async def _whole_answers(answer: Answer) -> None:
     for question, script in scripts.items():
         tokens = [part for part in script if part is not PAUSE]
         _must_be_whole(got[question], tokens)
-
-
-async def _read(stream: AsyncIterator[Any], events: list[Any]) -> None:
-    async for event in stream:
-        events.append(event)
 
 
 def _name(event: Any) -> str:
@@ -222,7 +218,7 @@ async def _failed_answer(answer: Answer, what: str, error: Exception) -> None:
     for script in (["Soup", " of", error], [error]):
         model = ScriptedModel(script=lambda _: list(script))  # noqa: B023
         events: list[Any] = []
-        reading = start(_read(_events_of(answer, model, "soup"), events))
+        reading = start(collect(_events_of(answer, model, "soup"), events))
         await settled(lambda: len(events), reading.done)  # noqa: B023
         if not reading.done():
             raise Wrong(f"an answer with {what} never ends")
@@ -263,13 +259,9 @@ async def _ends_with_its_reader(answer: Answer, by: str) -> None:
     stream = _events_of(answer, model, "soup")
     events: list[Any] = []
 
-    async def reader() -> None:
-        async for event in stream:
-            events.append(event)
-
     try:
         if by == "cancel":
-            reading = start(reader())
+            reading = start(collect(stream, events))
             await until(lambda: events or reading.done())
             await stop(reading)
             if reading.done() and not reading.cancelled():
@@ -349,8 +341,8 @@ async def _readers_of_three_kinds(
     events = [part for part in play.parts if part is not PAUSE]
     stays, another = [], []
     readings = [
-        start(_read(_follow(follow, 0), stays)),
-        start(_read(_follow(follow, 1), another)),
+        start(collect(_follow(follow, 0), stays)),
+        start(collect(_follow(follow, 1), another)),
     ]
     await settled(
         lambda: len(stays + another), lambda: len(another) >= there - 1
@@ -370,7 +362,7 @@ async def _readers_of_three_kinds(
         if play.outcome == "cut off":
             raise Wrong("a reader left, and the run ended with it")
     waits: list[Any] = []
-    readings.append(start(_read(_follow(follow, there), waits)))
+    readings.append(start(collect(_follow(follow, there), waits)))
     await settled(lambda: len(waits), still=10)
     if waits:
         raise Wrong(f"who has seen {there} events gets number {waits[0].id}")
@@ -421,7 +413,7 @@ async def _must_be(
     events = [part for part in parts if part is not PAUSE]
     for seen in (0, 2, len(events)):
         got: list[Any] = []
-        reading = start(_read(_follow(follow, seen), got))
+        reading = start(collect(_follow(follow, seen), got))
         await settled(lambda: len(got), reading.done)  # noqa: B023
         if not reading.done():
             raise Wrong(
@@ -437,7 +429,7 @@ async def _fails(answer: Answer) -> None:
     for error in (KeyError("dish"), asyncio.CancelledError()):
         play = Play([*_script("a"), PAUSE, error])
         follow, got = _started(answer, play), []
-        reading = start(_read(_follow(follow, 0), got))
+        reading = start(collect(_follow(follow, 0), got))
         await settled(lambda: len(got), lambda: got)  # noqa: B023
         play.release()
         await settled(lambda: len(got), reading.done)  # noqa: B023

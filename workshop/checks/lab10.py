@@ -315,6 +315,15 @@ class Talk:
 
 async def can_be_interrupted(answer: Answer) -> str:
     """10.2: an answer ends when its user asks again, or leaves."""
+    await _with_an_app(answer, _answers_in_turn, _is_interrupted, _leaves)
+    await _with_an_app(answer, _answers_in_turn)  # it knows no other app
+    return (
+        "2 answers whole and early, 4 of 4 runs that were interrupted or "
+        "left were cut off, and no other one"
+    )
+
+
+async def _with_an_app(answer: Answer, *probes: Callable[..., Any]) -> None:
     streams = Streams()
     value = call(answer, tokens=streams.tokens)
     app = expect(value, FastAPI, "the app: write `return app`")
@@ -323,9 +332,8 @@ async def can_be_interrupted(answer: Answer) -> str:
         served(app, place) as site,
     ):
         try:
-            await _answers_in_turn(site, streams)
-            await _is_interrupted(site, streams)
-            await _leaves(site, streams)
+            for probe in probes:
+                await probe(site, streams)
         except websockets.InvalidStatus as error:
             status = error.response.status_code
             raise Wrong(f"a WebSocket at /chat got status {status}") from None
@@ -336,10 +344,6 @@ async def can_be_interrupted(answer: Answer) -> str:
         finally:
             streams.script = lambda _: ["late"]
             streams.release()
-    return (
-        "2 answers whole and early, 4 of 4 runs that were interrupted or "
-        "left were cut off, and no other one"
-    )
 
 
 def _connect(site: Served) -> Any:

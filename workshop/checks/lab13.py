@@ -20,6 +20,7 @@ from workshop.checks.kit import (
     ScriptedModel,
     Wrong,
     call,
+    collect,
     count,
     expect,
     failures,
@@ -286,11 +287,7 @@ async def _notes(answer: Answer, topics: list[str], limit: int) -> None:
     got: list[Any] = []
     ended: list[str] = []
 
-    async def read() -> None:
-        async for piece in stream:
-            got.append(piece)
-
-    reading = start(read())
+    reading = start(collect(stream, got))
     at_once = min(limit, len(topics))
     for number in range(len(topics)):
         await settled(

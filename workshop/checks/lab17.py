@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.state import CompiledStateGraph
 
@@ -26,6 +25,7 @@ from workshop.checks.kit import (
     Wrong,
     call,
     chat_graph,
+    collect,
     expect,
     failures,
     leave,
@@ -37,6 +37,7 @@ from workshop.checks.kit import (
     texts_of,
     until,
 )
+from workshop.checks.threads import ask, on
 
 BLOCK = 0.6  # seconds
 TRIES = 3  # for a very busy machine
@@ -130,7 +131,7 @@ async def loop_stays_free(answer: Answer) -> str:
         await _two_tables_at_once(graph, model, menu)
         await _after_a_failure(graph, model, menu)
         await _the_menu_of_today(graph, model, menu)
-        if await saver.aget_tuple(_thread("1")) is None:
+        if await saver.aget_tuple(on("1")) is None:
             raise Wrong("the order is not in `saver`: use the argument")
     return (
         "1 of 1 mended: the loop stayed free, and 2 tables were served at once"
@@ -173,7 +174,7 @@ async def _two_tables_at_once(
     """Hold the menu until both read it, and the model until both ask."""
     menu.held = True
     orders = [
-        start(graph.ainvoke(_ask(text), _thread(table)))
+        start(graph.ainvoke(ask(text), on(table)))
         for table, text in (("1", SOUP), ("2", CAKE))
     ]
     await settled(lambda: menu.reading, lambda: menu.reading == 2)
@@ -233,7 +234,7 @@ def _must_know(got: list[str], card: str) -> None:
 async def _served(
     graph: CompiledStateGraph, model: ScriptedModel, table: str, text: str
 ) -> None:
-    order = start(graph.ainvoke(_ask(text), _thread(table)))
+    order = start(graph.ainvoke(ask(text), on(table)))
     await model.finish([], order)
     await order
 
@@ -267,11 +268,7 @@ async def _whole(answer: Answer, table: str, text: str) -> None:
     model, graph = _model_and_graph(answer, [*first, PAUSE, *rest, PAUSE])
     events: list[dict[str, Any]] = []
 
-    async def read() -> None:
-        async for event in _events(answer, graph, table, text):
-            events.append(event)
-
-    reading = start(read())
+    reading = start(collect(_events(answer, graph, table, text), events))
     await model.waits_for(1, reading)
     await settled(lambda: len(events), reading.done, still=20)
     early = list(events)
@@ -298,7 +295,7 @@ async def _whole(answer: Answer, table: str, text: str) -> None:
         raise Wrong(f"the tokens make {said!r}, not the answer of the model")
     if model.calls[-1].asked != text:
         raise Wrong(f"the model was asked {model.calls[-1].asked!r}")
-    state = await graph.aget_state(_thread(table))
+    state = await graph.aget_state(on(table))
     if not state.values:
         raise Wrong("the order is not on the table's thread: use `table`")
 
@@ -339,11 +336,7 @@ async def _tells(answer: Answer, parts: list[Any]) -> bool:
     _, graph = _model_and_graph(answer, parts)
     events: list[dict[str, Any]] = []
 
-    async def read() -> None:
-        async for event in _events(answer, graph, "3", SOUP):
-            events.append(event)
-
-    reading = start(read())
+    reading = start(collect(_events(answer, graph, "3", SOUP), events))
     if not await until(reading.done, turns=300):
         raise Wrong(
             "the answer broke off, and no further event came: the guest "
@@ -757,14 +750,6 @@ def _must_be_mended(left: list[str], of: int) -> None:
     """Raise Wrong with the first complaint that is left."""
     if left:
         raise Wrong(f"{of - len(left)} of {of} mended: {left[0]}")
-
-
-def _thread(name: str) -> RunnableConfig:
-    return {"configurable": {"thread_id": name}}
-
-
-def _ask(text: str) -> dict[str, Any]:
-    return {"messages": [("user", text)]}
 
 
 JUDGES = {

@@ -83,7 +83,9 @@ METHODS: dict[tuple[str, str], set[str]] = {
     ("pymongo", "MongoClient"): {"*"},
     ("openai", "OpenAI"): {"*"},
     ("openai", "AzureOpenAI"): {"*"},
+    ("openai", "SyncAPIResource"): {"*"},  # `client.responses`, once read
     ("anthropic", "Anthropic"): {"*"},
+    ("anthropic", "SyncAPIResource"): {"*"},
 }
 SYNC = {"invoke", "stream", "batch", "batch_as_completed", "transform"}
 SYNC |= {"get_state", "update_state", "get_state_history", "embed_query"}
@@ -122,7 +124,7 @@ class Calls:
 
     def __init__(self) -> None:
         self.unread = 0
-        self._end = time.perf_counter() + SECONDS
+        self._left = SECONDS
         self._seen: dict[Any, list[Call]] = {}
 
     def of(self, function: Any, depth: int = DEPTH) -> list[Call]:
@@ -142,20 +144,13 @@ class Calls:
         return self._seen[key]
 
     def _read(self, function: Any) -> Any:
-        try:
-            if time.perf_counter() > self._end:
-                raise TimeoutError
-            source = textwrap.dedent(inspect.getsource(function))
-            tree = ast.parse(source)
-        except (OSError, TypeError, SyntaxError, SystemError, TimeoutError):
+        """Its syntax tree, while there is time; reading is what costs."""
+        began = time.thread_time()
+        tree = None if self._left < 0 else tree_of(function)
+        self._left -= time.thread_time() - began
+        if tree is None:
             self.unread += 1
-            return None
-        kinds = ast.FunctionDef | ast.AsyncFunctionDef
-        found = [node for node in ast.walk(tree) if isinstance(node, kinds)]
-        if not found:  # a lambda inside of a longer line
-            self.unread += function.__name__ == "<lambda>"
-            return None
-        return found[0]
+        return tree
 
     def _in(self, body: list[Any], scope: Scope, depth: int) -> Iterator[Call]:
         for node in walk(body):
@@ -185,6 +180,21 @@ class Calls:
         ):
             name = ast.unparse(node.items[0].context_expr)
             yield Call(f"with {name}", scope.line(node))
+
+
+def tree_of(function: Any) -> Any:
+    """The syntax tree of a function; None where its source is not at hand.
+
+    That is also so for a lambda in the middle of a longer line.
+    """
+    try:
+        source = textwrap.dedent(inspect.getsource(function))
+        tree = ast.parse(source)
+    except (OSError, TypeError, SyntaxError, SystemError):
+        return None
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    found = (node for node in ast.walk(tree) if isinstance(node, kinds))
+    return next(found, None)
 
 
 def plain(function: Any) -> Any:
@@ -340,11 +350,8 @@ def made_by(factory: Any) -> Any:
     """What a factory of yours returns, if it says so in one `return`."""
     if not isinstance(factory, FunctionType) or of_library(factory.__code__):
         return None
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(factory))).body[0]
-    except (OSError, TypeError, SyntaxError, SystemError):
-        return None
-    if not isinstance(tree, ast.FunctionDef):
+    tree = tree_of(factory)
+    if tree is None:
         return None
     returned = [n.value for n in walk(tree.body) if isinstance(n, ast.Return)]
     if len(returned) == 1 and returned[0] is not None:

@@ -352,7 +352,7 @@ def at_the_debug_mode(patient: Patient) -> Found:
 
 
 def at_the_tasks(patient: Patient) -> Found:
-    yield from failed_tasks()
+    yield from failed_tasks(patient.loop)
     pending = [
         task
         for task in asyncio.all_tasks() - {asyncio.current_task()}
@@ -377,14 +377,20 @@ def references(task: asyncio.Task[Any]) -> int:
     return sys.getrefcount(task)
 
 
-def failed_tasks() -> Found:
-    for task in list(getattr(asyncio.tasks, "_scheduled_tasks", ())):
-        if not task.done() or task.cancelled():
+def failed_tasks(loop: asyncio.AbstractEventLoop) -> Found:
+    # Python 3.14 keeps no set of the tasks that have ended.
+    known = getattr(asyncio.tasks, "_scheduled_tasks", None)  # from 3.12 on
+    if known is None:
+        known = getattr(asyncio.tasks, "_all_tasks", ())
+    for task in list(known):
+        if task.get_loop() is not loop or not task.done():
+            continue
+        if task.cancelled():
             continue
         if getattr(task, "_log_traceback", False):
-            error = task._exception
+            error, name = task._exception, task.get_coro().__name__
             yield (
-                f"a task{made_at(task)} failed with "
+                f"a task of `{name}`{made_at(task)} failed with "
                 f"{type(error).__name__} and nobody has asked for it",
                 "Await it, or make it in a `TaskGroup`",
             )
@@ -394,7 +400,8 @@ def made_at(task: asyncio.Task[Any]) -> str:
     """Where a task was made: asyncio keeps that in debug mode only."""
     for entry in reversed(getattr(task, "_source_traceback", None) or ()):
         if entry.line and not entry.filename.startswith(LIBRARY):
-            return f", made at `{entry.line}`,"
+            line = entry.line.partition("  #")[0]
+            return f", made at `{line}`,"
     return ""
 
 

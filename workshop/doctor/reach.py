@@ -6,6 +6,7 @@ no property and calls nothing.
 
 from __future__ import annotations
 
+import dis
 import functools
 import sys
 import sysconfig
@@ -46,13 +47,13 @@ class Reach:
         self.objects = list(self._search(root))
 
     def _search(self, root: object) -> Iterator[object]:
-        end = time.perf_counter() + SECONDS
+        end = time.thread_time() + SECONDS
         todo, seen = deque([root]), set()
         while todo:
             thing = todo.popleft()
             if isinstance(thing, PLAIN) or id(thing) in seen:
                 continue
-            if len(seen) >= OBJECTS or time.perf_counter() > end:
+            if len(seen) >= OBJECTS or time.thread_time() > end:
                 self.whole = False
                 return
             seen.add(id(thing))
@@ -126,9 +127,21 @@ def used_by(function: FunctionType) -> Iterator[object]:
         except ValueError:  # not filled yet
             continue
     if not of_library(function.__code__):
-        names = names_in(function.__code__) & function.__globals__.keys()
-        for name in sorted(names):
-            yield function.__globals__[name]
+        for name in sorted(globals_in(function.__code__)):
+            if name in function.__globals__:
+                yield function.__globals__[name]
+
+
+@functools.lru_cache(maxsize=1000)
+def globals_in(code: CodeType) -> frozenset[str]:
+    """The names that it looks up in its module, inner code too."""
+    found = {
+        step.argval
+        for step in dis.get_instructions(code)
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    }
+    inner = (c for c in code.co_consts if isinstance(c, CodeType))
+    return frozenset(found.union(*map(globals_in, inner)))
 
 
 def names_in(code: CodeType) -> set[str]:

@@ -3,7 +3,7 @@
 #
 # previous: [08 · When the reader leaves](08_when_the_reader_leaves.ipynb) ·
 # next: [10 · A streaming service](10_streaming_service.ipynb) ·
-# lab: [09](../exercises/09_events_and_resume.ipynb)
+# lab: [09](../exercises/09_resume_streaming.ipynb)
 #
 # In {minutes} minutes you will be able to:
 #
@@ -47,9 +47,8 @@ agent = create_agent(llm, tools=[])
 # %%
 async def said(question):
     given = {"messages": [("user", question)]}
-    async for part in agent.astream(
-        given, stream_mode="messages", version="v2"
-    ):
+    stream = agent.astream(given, stream_mode="messages", version="v2")
+    async for part in stream:
         message, about = part["data"]
         if about["langgraph_node"] == "model":
             yield message
@@ -74,7 +73,9 @@ meal = {"q": "A meal in two paragraphs"}
 async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
     wire = await client.get("/sse", params=meal)
 
-print("\n\n".join(wire.text.split("\n\n")[3:7]))
+events = wire.text.split("\n\n")
+for event in events[3:7]:
+    print(event, end="\n\n")
 
 # %% [markdown]
 # One token is an empty line, which would end its event. It arrives, because
@@ -92,7 +93,7 @@ print("\n\n".join(wire.text.split("\n\n")[3:7]))
 #
 # <details><summary>Answer</summary>
 #
-# Three tokens, 200, and a clean end, as if that were all.
+# Three tokens, 200, and a clean end.
 #
 # </details>
 
@@ -110,8 +111,7 @@ print(reply.status_code, reply.text, sep="\n")
 # pipe. The response takes a closed pipe for the end. The error comes out after
 # it, in the log.
 #
-# Models end early without any error, too. They say so in `finish_reason`,
-# which comes with the last chunk.
+# Models end early without any error, too (lesson 05).
 #
 # **Predict.** An answer reaches its `max_tokens`; a filter cuts one; a stream
 # just ends after three tokens. Which of the three raises an error?
@@ -194,11 +194,11 @@ class Run:
 # %% [markdown]
 # ## Readers come and go
 #
-# Who comes back names the last event seen in the header `Last-Event-ID`. A
-# browser's `EventSource` does so by itself.
+# Who comes back names the last event seen in the header `Last-Event-ID`.
 #
-# `find` is a dependency: it runs before the response begins, so it can still
-# refuse. The first line of a generator runs when the status has gone out.
+# `find` is a **dependency**: FastAPI calls it first, and hands what it returns
+# to the endpoint. It runs before the response begins, so it can still refuse.
+# The first line of a generator runs when the status has gone out.
 # A number below 0, or no number, gets 422 by `ge=0`. One that the run has not
 # reached was seen elsewhere: with 200 its reader would wait in vain.
 
@@ -298,7 +298,7 @@ model.fault("stall", after_tokens=3)
 async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
     await client.put("/answers/Bob", params=meal)
     bob = await client.get("/answers/Bob")
-    print(bob.text[-35:])
+    print(bob.text)
 
     for seen in ("3", "-3", "999"):
         headers = {"Last-Event-ID": seen}
@@ -352,7 +352,6 @@ await check("09.0", how_it_ended)
 #
 # - Every answer ends with `done` or `error`. Without either, it was cut.
 # - `finish_reason` says whether the model had more to say.
-# - A run is a task with a list of events. Readers come, go and come back. In
-#   the end it is forgotten.
+# - A run is a task with a list of events. Readers come, go and come back.
 #
-# **Next:** [Lab 09](../exercises/09_events_and_resume.ipynb)
+# **Next:** [Lab 09](../exercises/09_resume_streaming.ipynb)

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Lab 09: build a run that its readers come back to
 #
-# lesson: [09 · Events and resume](../notebooks/09_events_and_resume.ipynb) ·
-# [exercise](../exercises/09_events_and_resume.ipynb) ·
-# [solution](../solutions/09_events_and_resume.ipynb)
+# lesson: [09 · Events and resume](../notebooks/09_resume_streaming.ipynb) ·
+# [exercise](../exercises/09_resume_streaming.ipynb) ·
+# [solution](../solutions/09_resume_streaming.ipynb)
 
 # %% [markdown]
 # Three tasks, about {minutes} minutes. You will
@@ -76,7 +76,7 @@ def add_reading(app, runs):
 
 # %%
 async def events(graph, question):
-    # TODO (about 6 lines)
+    # TODO (about 8 lines)
     # solution
     try:
         async for text in said(graph, question):
@@ -265,12 +265,19 @@ await check("09.3", resumable)
 #
 # With your agent, for a client that has seen eight events:
 
+
 # %% tags=["solution"]
-app = resumable(lambda question: events(agent, question))
+def ask(question):
+    return events(agent, question)
+
+
+app = resumable(ask)
 async with serve(app) as url, httpx2.AsyncClient(base_url=url) as client:
-    run = (await client.post("/runs?question=soup")).json()["run"]
+    reply = await client.post("/runs?question=soup")
+    run = reply.json()["run"]
     seen = {"Last-Event-ID": "8"}
-    print((await client.get(f"/runs/{run}", headers=seen)).text)
+    rest = await client.get(f"/runs/{run}", headers=seen)
+    print(rest.text)
 
 # %% [markdown]
 # ## Keep

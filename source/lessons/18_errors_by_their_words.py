@@ -1,0 +1,1087 @@
+# %% [markdown]
+# # Look an error up by its words
+#
+# previous: [17 · Break it on purpose](17_break_it_on_purpose.ipynb) ·
+# lab: [17](../exercises/17_break_it_on_purpose.ipynb)
+#
+# The second room of the museum. Press **Ctrl+F** and paste the words of your
+# error. Each exhibit raises them, says why, and proves a mend. Run *Setup*
+# first, then any exhibit, in any order.
+#
+# The first room is for symptoms without words: what blocks, hangs, comes
+# late or is lost.
+
+# %% [markdown]
+# ## Setup
+
+# %%
+import asyncio
+from contextlib import aclosing
+
+from workshop.model import connect
+
+model = connect()
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, ToolMessage
+from langchain_openai import ChatOpenAI
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.graph import START, MessagesState, StateGraph
+
+llm = ChatOpenAI(model=model.name, max_retries=0, stream_chunk_timeout=None)
+agent = create_agent(llm, tools=[])
+ASK = {"messages": [("user", "What is the price of the soup?")]}
+TABLE = {"configurable": {"thread_id": "1"}}
+
+# %% [markdown]
+# `said` runs something that fails and prints the name of its error and the
+# words. Everything else below is what you would write yourself.
+
+
+# %%
+async def said(work):
+    try:
+        result = await work
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}")
+    else:
+        print("works:", str(result)[:60])
+
+
+def graph_of(node, saver=None):
+    graph = StateGraph(MessagesState)
+    graph.add_node("reply", node)
+    graph.add_edge(START, "reply")
+    return graph.compile(checkpointer=saver)
+
+
+async def greet(state):
+    return {"messages": [("ai", "Welcome!")]}
+
+
+# %% [markdown]
+# ## Checkpointer requires one or more of the following 'configurable' keys
+#
+# **It says** `Checkpointer requires one or more of the following 'configurable' keys: thread_id`
+#
+# [langgraph#1997](https://github.com/langchain-ai/langgraph/issues/1997) ·
+# [lesson 14](14_async_memory.ipynb)
+#
+# **Why.** A graph with a memory must know whose turn this is. **Mend.** Pass
+# a config with a `thread_id`, one for each conversation.
+
+# %%
+chat = graph_of(greet, InMemorySaver())
+await said(chat.ainvoke(ASK))
+await said(chat.ainvoke(ASK, {"configurable": {"thread_id": "ada"}}))
+
+# %% [markdown]
+# ## No checkpointer set
+#
+# **It says** `No checkpointer set`
+#
+# [CopilotKit PR 1880](https://github.com/CopilotKit/CopilotKit/pull/1880) ·
+# [lesson 14](14_async_memory.ipynb)
+#
+# **Why.** `aget_state`, `aupdate_state` and a resumed `interrupt` read what a
+# saver kept, and this graph was compiled without one. **Mend.** Compile it
+# with a saver. Inside of another graph it takes the outer one's.
+
+# %%
+await said(graph_of(greet).aget_state(TABLE))
+await said(graph_of(greet, InMemorySaver()).aget_state(TABLE))
+
+# %% [markdown]
+# ## Invalid checkpointer provided
+#
+# **It says** `Invalid checkpointer provided. Expected an instance of`
+# · `Received _AsyncGeneratorContextManager`
+#
+# [CopilotKit#2666](https://github.com/CopilotKit/CopilotKit/issues/2666),
+# [langgraph#6585](https://github.com/langchain-ai/langgraph/issues/6585) ·
+# [lesson 14](14_async_memory.ipynb)
+#
+# **Why.** `from_conn_string` returns a context manager, not a saver. Older
+# releases said `has no attribute 'get_next_version'` later on. **Mend.**
+# `async with`, for as long as the graph is used.
+
+
+# %%
+async def compile_it(saver):
+    return graph_of(greet, saver)
+
+
+await said(compile_it(AsyncSqliteSaver.from_conn_string(":memory:")))
+
+async with AsyncSqliteSaver.from_conn_string(":memory:") as saver:
+    await said(compile_it(saver))
+
+# %% [markdown]
+# ## The connection is closed
+#
+# **It says** `no active connection`
+#
+# With PostgreSQL: `the connection is closed`, or `SSL connection has been
+# closed unexpectedly`, the next morning.
+#
+# [deer-flow#3223](https://github.com/bytedance/deer-flow/issues/3223),
+# [langgraph#3716](https://github.com/langchain-ai/langgraph/issues/3716) ·
+# [lesson 15](15_shared_memory.ipynb)
+#
+# **Why.** The graph outlived its saver: `async with` had ended, or the server
+# closed a connection that was idle for long. **Mend.** Open the saver where
+# the app lives, in its `lifespan`. With PostgreSQL give it an
+# `AsyncConnectionPool` with `check=AsyncConnectionPool.check_connection`.
+
+# %%
+async with AsyncSqliteSaver.from_conn_string(":memory:") as saver:
+    chat = graph_of(greet, saver)
+    await said(chat.ainvoke(ASK, TABLE))
+await said(chat.ainvoke(ASK, TABLE))
+
+# %% [markdown]
+# ## Database is locked
+#
+# **It says** `database is locked`
+#
+# [langgraph#8136](https://github.com/langchain-ai/langgraph/issues/8136) ·
+# [lesson 15](15_shared_memory.ipynb)
+#
+# **Why.** SQLite lets one connection write at a time, and another process, or
+# another saver on the same file, kept the lock for longer than you wait (here
+# 0.1 s, usually 5 s). One saver by itself never meets it. **Mend.** One saver
+# for one file; a longer `timeout`; PostgreSQL for several processes.
+
+# %%
+import os
+import sqlite3
+import tempfile
+
+import aiosqlite
+
+folder = tempfile.TemporaryDirectory()
+path = os.path.join(folder.name, "chat.db")
+async with aiosqlite.connect(path, timeout=0.1) as connection:
+    saver = AsyncSqliteSaver(connection)
+    await saver.setup()
+    chat = graph_of(greet, saver)
+    other = sqlite3.connect(path)
+    other.execute("BEGIN EXCLUSIVE")
+    await said(chat.ainvoke(ASK, TABLE))
+    other.rollback()
+    await said(chat.ainvoke(ASK, TABLE))
+    other.close()
+folder.cleanup()
+
+# %% [markdown]
+# ## tool_calls must be followed by tool messages
+#
+# **It says** `An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'`
+#
+# [langgraph#6726](https://github.com/langchain-ai/langgraph/issues/6726),
+# [deer-flow PR 1766](https://github.com/bytedance/deer-flow/pull/1766) ·
+# [lesson 16](16_ask_a_human.ipynb)
+#
+# Every message on this thread gets a 400. **Why.** A tool raised, was
+# cancelled, or waits for a human, after the model had asked for it. The call
+# is in the memory, and its result is not. **Mend.** Give each open call a
+# result, then go on.
+
+# %%
+chat = create_agent(llm, tools=[], checkpointer=InMemorySaver())
+call = {"name": "price", "args": {}, "id": "call-1"}
+question = ("user", "What is the price?")
+asked = {"messages": [question, AIMessage("", tool_calls=[call])]}
+await chat.aupdate_state(TABLE, asked)
+await said(chat.ainvoke({"messages": [("user", "Hello?")]}, TABLE))
+
+# %%
+from langchain_core.messages import RemoveMessage
+
+
+async def close_open_calls(graph, config):
+    """Give every tool call without a result one, in its place."""
+    state = await graph.aget_state(config)
+    messages = state.values["messages"]
+    answered = set()
+    for message in messages:
+        if message.type == "tool":
+            answered.add(message.tool_call_id)
+    whole = [RemoveMessage("__remove_all__")]
+    for message in messages:
+        whole.append(message)
+        for call in getattr(message, "tool_calls", []):
+            if call["id"] not in answered:
+                text = "This call was not finished."
+                whole.append(ToolMessage(text, tool_call_id=call["id"]))
+    await graph.aupdate_state(config, {"messages": whole})
+
+
+await close_open_calls(chat, TABLE)
+state = await chat.ainvoke({"messages": [("user", "Hello?")]}, TABLE)
+print(state["messages"][-1].type)
+
+# %% [markdown]
+# ## This model's maximum context length
+#
+# **It says** `This model's maximum context length is`
+#
+# [langgraph#3717](https://github.com/langchain-ai/langgraph/issues/3717) ·
+# [lesson 15](15_shared_memory.ipynb)
+#
+# From some turn on, every message on a thread fails. **Why.** A memory sends
+# the whole conversation each time. **Mend.** Trim it before the model sees
+# it, or summarize it; what is stored may stay.
+
+# %%
+from langchain_core.messages import trim_messages
+
+long = [("user", "Tell me a long story about soup. " * 40), ("user", "Hi!")]
+model.pace(context_tokens=100)
+await said(llm.ainvoke(long))
+short = trim_messages(long, max_tokens=1, token_counter=len, strategy="last")
+answer = await llm.ainvoke(short)
+print("works:", answer.type)
+model.pace(context_tokens=128_000)
+
+# %% [markdown]
+# ## Error code: 429
+#
+# **It says** `Error code: 429`
+#
+# OpenAI's words: `Rate limit reached for`, `Please try again in`, or
+# `insufficient_quota`.
+#
+# [deer-flow#55](https://github.com/bytedance/deer-flow/issues/55) ·
+# [lesson 12](12_retries_and_limits.ipynb)
+#
+# **Why.** Too many requests or tokens in a minute, or no money left, which no
+# retry mends. **Mend.** The client retries twice by itself and waits as long
+# as `Retry-After` says. Bound how many you start.
+
+# %%
+model.fault("rate_limit", retry_after=0.1)
+await said(llm.ainvoke("Hello"))
+patient = ChatOpenAI(model=model.name, max_retries=2)
+model.fault("rate_limit", retry_after=0.1)
+answer = await patient.ainvoke("Hello")
+print("works:", answer.type)
+
+# %% [markdown]
+# ## Connection error
+#
+# **It says** `Connection error.`
+#
+# Underneath: `All connection attempts failed`, or `peer closed connection
+# without sending complete message body (incomplete chunked read)`.
+#
+# [Langchain-Chatchat#4453](https://github.com/chatchat-space/Langchain-Chatchat/issues/4453) ·
+# [lesson 12](12_retries_and_limits.ipynb)
+#
+# **Why.** Nobody listens at the address, or the connection broke off in
+# mid-answer. Follow `__cause__` to see which. **Mend.** A wrong address:
+# `OPENAI_BASE_URL`. A broken answer: keep what came, say that it is cut, or
+# retry and send *start again*.
+
+
+# %%
+async def stream_it(chat_model):
+    async for chunk in chat_model.astream("What is LangGraph?"):
+        if chunk.text:
+            print(chunk.text, end="|")
+    print()
+
+
+def first_cause(error):
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+    return error
+
+
+model.fault("cut", after_tokens=3)
+try:
+    await stream_it(llm)
+except Exception as error:
+    print("\n", error)
+    print(" because:", first_cause(error))
+
+# %% [markdown]
+# ## Request timed out
+#
+# **It says** `Request timed out.`
+#
+# [lesson 12](12_retries_and_limits.ipynb)
+#
+# **Why.** `timeout=` of the model was shorter than the model needed for its
+# first byte. With retries you wait several times as long. **Mend.** A limit
+# that fits, and one for the whole answer around it.
+
+# %%
+hasty = ChatOpenAI(model=model.name, max_retries=0, timeout=0.2)
+model.fault("stall", after_tokens=0)
+await said(hasty.ainvoke("Hello"))
+await said(llm.ainvoke("Hello"))
+
+# %% [markdown]
+# ## No streaming chunk received
+#
+# **It says** `No streaming chunk received for`
+#
+# [langchain#35006](https://github.com/langchain-ai/langchain/issues/35006) ·
+# [lesson 06](06_stop_limit_retry.ipynb)
+#
+# **Why.** `stream_chunk_timeout`, 120 seconds unless you set it, passed
+# between two chunks. A model that reasons for long may be silent so long.
+# **Mend.** A longer one, or `None` and a limit of your own.
+
+# %% tags=["raises-exception"]
+strict = ChatOpenAI(
+    model=model.name,
+    max_retries=0,
+    stream_chunk_timeout=0.3,
+)
+model.fault("stall", after_tokens=2)
+await stream_it(strict)
+
+# %% [markdown]
+# ## The answer ends in mid-sentence
+#
+# **It says** `finish_reason: length`
+#
+# Nothing is raised. [lesson 05](05_token_streaming.ipynb)
+#
+# **Why.** `max_tokens` was reached, a filter ended the answer
+# (`content_filter`), or the stream ended without any `finish_reason`: then
+# the connection was lost in a way that looks clean. **Mend.** Call an answer
+# complete only if its model said `stop` or `tool_calls`.
+
+
+# %%
+async def how_it_ended(chat_model):
+    whole = None
+    async for chunk in chat_model.astream("What is LangGraph?"):
+        whole = chunk if whole is None else whole + chunk
+    return whole.response_metadata.get("finish_reason")
+
+
+print("finish_reason:", await how_it_ended(llm))
+short = ChatOpenAI(model=model.name, max_tokens=3)
+print("finish_reason:", await how_it_ended(short))
+model.fault("no_done")
+print("finish_reason:", await how_it_ended(llm))
+
+# %% [markdown]
+# ## The words of another model in the answer
+#
+# Nothing is raised.
+# [langchain#34382](https://github.com/langchain-ai/langchain/issues/34382),
+# [deer-flow#2503](https://github.com/bytedance/deer-flow/issues/2503) ·
+# [lesson 05](05_token_streaming.ipynb)
+#
+# **Why.** `messages` mode hears every model of the run: a summary, a guard, a
+# model in a tool. They share the run's callbacks. **Mend.** Tag them
+# `nostream`.
+
+
+# %%
+def with_a_guard(guard):
+    async def reply(state):
+        await guard.ainvoke("Is this polite? Say one word.")
+        answer = await llm.ainvoke(state["messages"])
+        return {"messages": [answer]}
+
+    return graph_of(reply)
+
+
+for tags in ([], ["nostream"]):
+    guard = ChatOpenAI(model=model.name, tags=tags)
+    guarded = with_a_guard(guard)
+    speakers = set()
+    async for message, about in guarded.astream(ASK, stream_mode="messages"):
+        if message.text:
+            speakers.add(message.id)
+    print(tags, "answers heard:", len(speakers))
+
+# %% [markdown]
+# ## The tool's name came twice
+#
+# **It says** `priceprice is not a valid tool`
+#
+# [langchain#40044](https://github.com/langchain-ai/langchain/issues/40044)
+#
+# **Why.** Some servers send a tool's name in more than one chunk, and adding
+# chunks joins them. **Mend.** At the server. Until then look at
+# `tool_calls[…]["name"]` before you trust it.
+
+
+# %%
+def price(dish: str) -> str:
+    """Look up the price of a dish."""
+    return "9 euros"
+
+
+waiter = create_agent(llm, tools=[price])
+model.fault("doubled_name")
+async for message, about in waiter.astream(ASK, stream_mode="messages"):
+    if message.type == "tool":
+        print(message.content)
+
+# %% [markdown]
+# ## No usage with a base URL
+#
+# Nothing is raised.
+# [langchain PR 33298](https://github.com/langchain-ai/langchain/pull/33298) ·
+# [lesson 00](00_start_here.ipynb)
+#
+# **Why.** `ChatOpenAI` asks for usage in a stream by itself only if it talks
+# to OpenAI's own address. **Mend.** `stream_usage=True`.
+
+
+# %%
+async def usage_of(chat_model):
+    total = 0
+    async for chunk in chat_model.astream("Hello"):
+        if chunk.usage_metadata:
+            total = chunk.usage_metadata["total_tokens"]
+    return total > 0
+
+
+print("without:", await usage_of(ChatOpenAI(model=model.name)))
+counted = ChatOpenAI(model=model.name, stream_usage=True)
+print("with   :", await usage_of(counted))
+
+# %% [markdown]
+# ## Recursion limit reached
+#
+# **It says** `Recursion limit of 5 reached without hitting a stop condition`
+#
+# [deer-flow#55](https://github.com/bytedance/deer-flow/issues/55)
+#
+# **Why.** The graph went round more often than `recursion_limit` allows. It
+# was 25 for years, and is about 10,000 now, so that a loop costs thousands of
+# requests before anybody notices. **Mend.** An edge to `END` that is
+# reached, and a small limit of your own in the config.
+
+# %%
+round_and_round = StateGraph(MessagesState)
+round_and_round.add_node("greet", greet)
+round_and_round.add_edge(START, "greet")
+round_and_round.add_edge("greet", "greet")
+endless = round_and_round.compile()
+await said(endless.ainvoke(ASK, {"recursion_limit": 5}))
+
+# %% [markdown]
+# ## Can receive only one value per step
+#
+# **It says** `Can receive only one value per step. Use an Annotated key to handle multiple values.`
+#
+# [lesson 13](13_fan_out.ipynb)
+#
+# **Why.** Two nodes that run in one step wrote the same key, and nobody said
+# how to join them. **Mend.** A reducer, such as `operator.add`.
+
+# %%
+import operator
+from typing import Annotated, TypedDict
+
+
+class Once(TypedDict):
+    notes: list
+
+
+class Joined(TypedDict):
+    notes: Annotated[list, operator.add]
+
+
+async def note(state):
+    return {"notes": ["hot"]}
+
+
+for kind in (Once, Joined):
+    graph = StateGraph(kind)
+    for name in ("soup", "cake"):
+        graph.add_node(name, note)
+        graph.add_edge(START, name)
+    await said(graph.compile().ainvoke({"notes": []}))
+
+# %% [markdown]
+# ## Expected dict, got
+#
+# **It says** `Expected dict, got [1]` · `Received no input for __start__`
+#
+# [langgraph#1386](https://github.com/langchain-ai/langgraph/issues/1386),
+# [company-researcher#3](https://github.com/danielleyahalom/company-researcher/issues/3) ·
+# [lesson 03](03_astream_modes.ipynb)
+#
+# `Expected dict, got <coroutine object` means a call without its `await`.
+#
+# **Why.** A node returns an update of the state, a dict; and a run needs an
+# input, unless it goes on with one that was cut off. **Mend.** Return
+# `{"key": value}`. Give `None` only to resume.
+
+
+# %%
+async def returns_a_list(state):
+    return [1]
+
+
+await said(graph_of(returns_a_list).ainvoke(ASK))
+await said(graph_of(greet).ainvoke(None))
+
+# %% [markdown]
+# ## Called get_config outside of a runnable context
+#
+# **It says** `Called get_config outside of a runnable context`
+#
+# [lesson 04](04_progress_and_events.ipynb)
+#
+# **Why.** `get_stream_writer`, `get_config` and `interrupt` find their run in
+# a context variable. A thread or a task that was made outside of the run has
+# none. **Mend.** Call it in the node, and hand `write` on.
+
+# %%
+from langgraph.config import get_stream_writer
+
+
+async def outside():
+    return get_stream_writer()
+
+
+async def inside(state):
+    write = get_stream_writer()
+    write("50 %")
+    return {}
+
+
+await said(outside())
+async for part in graph_of(inside).astream(ASK, stream_mode="custom"):
+    print("works:", part)
+
+# %% [markdown]
+# ## asynchronous generator is already running
+#
+# **It says** `aclose(): asynchronous generator is already running` · `anext(): asynchronous generator is already running`
+#
+# [pydantic-ai PR 5031](https://github.com/pydantic/pydantic-ai/pull/5031) ·
+# [lesson 06](06_stop_limit_retry.ipynb)
+#
+# **Why.** One task reads the stream, and another one closes it or reads it,
+# too. A generator is for one reader at a time. **Mend.** Cancel the task that
+# reads, and let that one close its stream.
+
+# %%
+model.pace(ttft=0.5)
+stream = agent.astream(ASK, stream_mode="messages")
+reader = asyncio.create_task(anext(stream))
+await asyncio.sleep(0.1)
+await said(stream.aclose())
+await said(anext(stream))
+reader.cancel()
+await asyncio.wait([reader])
+await stream.aclose()
+print("works: cancelled", reader.cancelled())
+model.pace(ttft=0)
+
+# %% [markdown]
+# ## Attempted to exit cancel scope in a different task
+#
+# **It says** `Attempted to exit cancel scope in a different task than it was entered in`
+#
+# [fastmcp#622](https://github.com/PrefectHQ/fastmcp/issues/622),
+# [vllm#25697](https://github.com/vllm-project/vllm/issues/25697) ·
+# [lesson 08](08_when_the_reader_leaves.ipynb)
+#
+# **Why.** A generator holds an AnyIO scope (a task group, a timeout, an MCP
+# session) at its `yield`, and another task closes it: the garbage collector,
+# or a server whose reader left. **Mend.** Enter and leave such a block in one
+# task; let a queue carry what it yields.
+
+# %%
+import anyio
+
+
+async def with_a_scope():
+    with anyio.CancelScope():
+        yield "first"
+
+
+async def read_one(stream):
+    return await anext(stream)
+
+
+stream = with_a_scope()
+await asyncio.create_task(read_one(stream))
+await said(stream.aclose())
+
+async with aclosing(with_a_scope()) as stream:
+    await said(anext(stream))
+
+# %% [markdown]
+# ## attached to a different loop
+#
+# **It says** `is bound to a different event loop`
+#
+# Of a future: `got Future <Future pending> attached to a different loop`. Of
+# a connection: `Event loop is closed`.
+#
+# [langgraph#4214](https://github.com/langchain-ai/langgraph/issues/4214) ·
+# [lesson 02](02_event_loop.ipynb)
+#
+# **Why.** A lock, a queue, a client or a saver belongs to the loop that used
+# it first. A second `asyncio.run` is another loop: in a Celery task, a
+# Streamlit rerun, a pytest test, Django's `async_to_sync`. **Mend.** Make it
+# inside of the loop that uses it; where each job has a loop of its own, each
+# makes its own model with its own `http_async_client`.
+
+
+# %%
+async def use(lock):
+    async with lock:
+        await asyncio.sleep(0.05)
+
+
+async def two_users(lock):
+    await asyncio.gather(use(lock), use(lock))
+    return "both had it"
+
+
+shared = asyncio.Lock()
+await said(two_users(shared))
+
+
+async def in_a_loop_of_its_own(lock):
+    return await asyncio.to_thread(asyncio.run, two_users(lock))
+
+
+await said(in_a_loop_of_its_own(shared))
+await said(in_a_loop_of_its_own(asyncio.Lock()))
+
+# %% [markdown]
+# ## One client for each loop
+#
+# The mend for Celery, Streamlit, pytest and Django, as a function. The model
+# lives as long as the job.
+
+# %%
+import openai
+
+
+async def one_job(question):
+    async with openai.DefaultAsyncHttpxClient() as client:
+        own = ChatOpenAI(model=model.name, http_async_client=client)
+        answer = await own.ainvoke(question)
+        return answer.text
+
+
+for job in (1, 2, 3):
+    text = await asyncio.to_thread(asyncio.run, one_job("Hello"))
+    print("job", job, "works:", bool(text))
+
+# %% [markdown]
+# ## no running event loop
+#
+# **It says** `no running event loop` · `There is no current event loop in thread`
+#
+# [lesson 02](02_event_loop.ipynb)
+#
+# **Why.** `create_task`, `get_running_loop` or an async client was called in
+# a thread: in a `def` endpoint, a `def` node, a widget's callback. **Mend.**
+# Make that function `async def`, or send the work to the loop with
+# `asyncio.run_coroutine_threadsafe`.
+
+
+# %%
+def in_a_thread():
+    asyncio.get_running_loop()
+
+
+def get_one():
+    asyncio.get_event_loop()
+
+
+await said(asyncio.to_thread(in_a_thread))
+await said(asyncio.to_thread(get_one))
+
+# %% [markdown]
+# ## This event loop is already running
+#
+# **It says** `This event loop is already running`
+#
+# [pydantic-ai#3014](https://github.com/pydantic/pydantic-ai/issues/3014),
+# [comfy_api_simplified#2](https://github.com/deimos-deimos/comfy_api_simplified/issues/2) ·
+# [lesson 02](02_event_loop.ipynb)
+#
+# **Why.** `run_until_complete`, or a `run_sync` of some library, wants to run
+# a loop in a thread where one runs: in a notebook, in an `async def`
+# endpoint. **Mend.** `await` the async form. A library that has none goes
+# into a thread, where it makes a loop of its own.
+
+
+# %%
+def run_sync():
+    with asyncio.Runner() as runner:
+        return runner.run(greet({}))
+
+
+async def calls_run_until_complete():
+    loop = asyncio.get_running_loop()
+    work = greet({})
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        work.close()
+
+
+await said(calls_run_until_complete())
+await said(greet({}))
+await said(asyncio.to_thread(run_sync))
+
+# %% [markdown]
+# ## async_generator can't be used in 'await' expression
+#
+# **It says** `object async_generator can't be used in 'await' expression`
+# · `'async for' requires an object with __aiter__ method, got generator`
+#
+# [gpt4free#2552](https://github.com/xtekky/gpt4free/issues/2552),
+# [llama_index#6835](https://github.com/run-llama/llama_index/issues/6835) ·
+# [lesson 02](02_event_loop.ipynb)
+#
+# **Why.** `astream` gives a stream, which you loop over; `ainvoke` gives a
+# coroutine, which you await; `stream` gives a sync generator. Each wants its
+# own word. **Mend.** `async for part in graph.astream(...)`, without `await`.
+
+
+# %%
+async def awaits_a_stream():
+    return await graph_of(greet).astream(ASK)
+
+
+async def loops_over_stream():
+    async for part in graph_of(greet).stream(ASK):
+        return part
+
+
+async def loops_over_astream():
+    parts = []
+    async for part in graph_of(greet).astream(ASK):
+        parts.append(part)
+    return parts
+
+
+await said(awaits_a_stream())
+await said(loops_over_stream())
+await said(loops_over_astream())
+
+# %% [markdown]
+# ## unhandled errors in a TaskGroup
+#
+# **It says** `unhandled errors in a TaskGroup (1 sub-exception)`
+#
+# [playwright-mcp#1187](https://github.com/microsoft/playwright-mcp/issues/1187),
+# [autogen PR 5900](https://github.com/microsoft/autogen/pull/5900) ·
+# [lesson 11](11_parallel_graphs.ipynb)
+#
+# **Why.** The message is that of the group. The error that you look for is
+# inside, in groups within groups: MCP clients, AnyIO and `asyncio.TaskGroup`
+# wrap it. **Mend.** `except*` names its kind; `exceptions` holds it.
+
+
+# %%
+async def no_such_table():
+    raise LookupError("no table 7")
+
+
+async def in_a_group():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(no_such_table())
+
+
+await said(in_a_group())
+try:
+    await in_a_group()
+except* LookupError as group:
+    for error in group.exceptions:
+        print("inside:", error)
+
+# %% [markdown]
+# ## cannot reuse already awaited coroutine
+#
+# **It says** `cannot reuse already awaited coroutine`
+#
+# [gcloud-aio PR 32](https://github.com/talkiq/gcloud-aio/pull/32),
+# [trulens#859](https://github.com/truera/trulens/issues/859) ·
+# [lesson 12](12_retries_and_limits.ipynb)
+#
+# **Why.** A coroutine runs once. A retry loop around `await work` awaits the
+# same one again. **Mend.** Pass the function, and call it for each try.
+
+
+# %%
+work = greet({})
+await work
+await said(work)
+
+# %% [markdown]
+# ## Task exception was never retrieved
+#
+# **It says** `Task exception was never retrieved`
+#
+# Of a task that had not ended: `Task was destroyed but it is pending!`
+#
+# [lesson 02](02_event_loop.ipynb)
+#
+# **Why.** A task failed and nobody asked; or nobody kept it, and the garbage
+# collector took it. asyncio says so late, in the log. **Mend.** Keep tasks in
+# a set, with a callback that reports; or a `TaskGroup`.
+
+# %%
+import gc
+
+
+async def burns():
+    raise ValueError("the cake is burnt")
+
+
+loop = asyncio.get_running_loop()
+loop.set_exception_handler(lambda _, context: print(context["message"]))
+task = asyncio.create_task(burns())
+await asyncio.sleep(0)
+await asyncio.sleep(0)
+del task
+gc.collect()
+loop.set_exception_handler(None)
+
+
+# %%
+def report(task):
+    tasks.discard(task)
+    if not task.cancelled() and task.exception():
+        print("reported:", task.exception())
+
+
+tasks = set()
+task = asyncio.create_task(burns())
+tasks.add(task)
+task.add_done_callback(report)
+await asyncio.wait([task])
+await asyncio.sleep(0)
+
+# %% [markdown]
+# ## An interrupt runs its node twice
+#
+# Nothing is raised.
+# [langchain PR 33489](https://github.com/langchain-ai/langchain/pull/33489) ·
+# [lesson 16](16_ask_a_human.ipynb)
+#
+# **Why.** A resumed node begins again at its first line. **Mend.** What must
+# happen once comes after `interrupt`, or in a node before it.
+
+# %%
+from langgraph.types import Command, interrupt
+
+charged = []
+
+
+async def charge_and_ask(state):
+    charged.append("9 euros")
+    interrupt("Is that right?")
+    return {"messages": [("ai", "Thank you")]}
+
+
+async def ask_and_charge(state):
+    interrupt("Is that right?")
+    charged.append("9 euros")
+    return {"messages": [("ai", "Thank you")]}
+
+
+for node in (charge_and_ask, ask_and_charge):
+    charged.clear()
+    chat = graph_of(node, InMemorySaver())
+    await chat.ainvoke(ASK, TABLE)
+    await chat.ainvoke(Command(resume="yes"), TABLE)
+    print(node.__name__, "charged", len(charged), "times")
+
+# %% [markdown]
+# ## The table of checkpoints grows
+#
+# Nothing is raised. [deer-flow#3011](https://github.com/bytedance/deer-flow/issues/3011) ·
+# [lesson 15](15_shared_memory.ipynb)
+#
+# **Why.** Each step of each turn stores the whole state. Ten turns cost more
+# than ten times one. **Mend.** Delete threads that are over; keep old
+# checkpoints only if you go back to them; `durability="exit"` stores one for
+# each turn.
+
+# %%
+for durability in ("async", "exit"):
+    async with AsyncSqliteSaver.from_conn_string(":memory:") as saver:
+        chat = graph_of(greet, saver)
+        for turn in range(10):
+            await chat.ainvoke(ASK, TABLE, durability=durability)
+        kept = [entry async for entry in saver.alist(TABLE)]
+        await saver.adelete_thread("1")
+        left = [entry async for entry in saver.alist(TABLE)]
+        print(durability, len(kept), "checkpoints, deleted:", len(left))
+
+# %% [markdown]
+# ## Line breaks vanish
+#
+# Nothing is raised. [lesson 09](09_resume_streaming.ipynb)
+#
+# **Why.** In server-sent events a line break ends a field, and two end the
+# event. Text with line breaks, written by hand after `data: `, is cut there.
+# **Mend.** Send JSON, or let a library format the event.
+
+# %%
+import json
+
+text = "soup\n\ncake"
+print("by hand:", f"data: {text}\n\n".split("\n\n")[0])
+line = f"data: {json.dumps(text)}\n\n".split("\n\n")[0]
+print("as JSON:", repr(json.loads(line.removeprefix("data: "))))
+
+# %% [markdown]
+# ## Type is not msgpack serializable
+#
+# **It says** `Type is not msgpack serializable: generator`
+#
+# [lesson 14](14_async_memory.ipynb)
+#
+# **Why.** A saver stores the state after each step, and a client, a stream or
+# a lock in the state cannot be stored. **Mend.** Keep such things in the
+# node's closure or in `context`, and only data in the state.
+
+
+# %%
+class Plate(TypedDict):
+    food: object
+
+
+async def serve_a_stream(state):
+    return {"food": (bite for bite in "soup")}
+
+
+async def serve_data(state):
+    return {"food": list("soup")}
+
+
+for node in (serve_a_stream, serve_data):
+    graph = StateGraph(Plate)
+    graph.add_node("serve", node)
+    graph.add_edge(START, "serve")
+    chat = graph.compile(checkpointer=InMemorySaver())
+    await said(chat.ainvoke({"food": None}, TABLE))
+
+# %% [markdown]
+# ## The server does not shut down
+#
+# **It says** `Waiting for connections to close. (CTRL+C to force quit)`
+# · `timeout graceful shutdown exceeded`
+#
+# [uvicorn#451](https://github.com/encode/uvicorn/issues/451) ·
+# [lesson 10](10_streaming_service.ipynb)
+#
+# **Why.** uvicorn waits for every open response, and a stream ends when its
+# reader is done. **Mend.** `--timeout-graceful-shutdown 5`, and end the
+# streams yourself in the `lifespan`, with an event that says so.
+
+# %%
+import logging
+import threading
+from logging.handlers import BufferingHandler
+
+import httpx2
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+
+app = FastAPI()
+
+
+@app.get("/")
+async def slow():
+    async def body():
+        yield "first"
+        await asyncio.sleep(60)
+
+    return StreamingResponse(body())
+
+
+async def stops_in_time(**options):
+    config = uvicorn.Config(app, port=0, log_config=None, **options)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{port}/"
+    async with (
+        httpx2.AsyncClient() as client,
+        client.stream("GET", url) as response,
+    ):
+        parts = response.aiter_text()
+        await anext(parts)
+        server.should_exit = True
+        await asyncio.to_thread(thread.join, 5)
+        ended = not thread.is_alive()
+    server.force_exit = True
+    await asyncio.to_thread(thread.join)
+    return ended
+
+
+log = BufferingHandler(99)
+logger = logging.getLogger("uvicorn.error")
+logger.addHandler(log)
+logger.propagate = False
+logger.setLevel("INFO")
+print("ends while somebody reads:", await stops_in_time())
+limited = await stops_in_time(timeout_graceful_shutdown=1)
+print("with a limit of a second :", limited)
+for record in log.buffer:
+    if "Waiting for conn" in record.msg or "graceful" in record.msg:
+        print(record.getMessage())
+
+# %% [markdown]
+# ## A context variable is gone in the next cell
+#
+# Nothing is raised. [ipykernel#749](https://github.com/ipython/ipykernel/issues/749)
+#
+# **Why.** A cell that awaits runs in a task of its own, and a task has a copy
+# of the context. **Mend.** Set and use it in one cell, or pass the value.
+
+# %%
+from contextvars import ContextVar
+
+table = ContextVar("table", default="no table")
+
+
+async def seat():
+    table.set("table 4")
+    return table.get()
+
+
+print(await asyncio.create_task(seat()), "inside,", table.get(), "outside")
+
+# %% [markdown]
+# ## Words that need another machine
+#
+# These were not raised here; their cause is said in the lesson.
+#
+# | words | cause and mend |
+# |---|---|
+# | `sorry, too many clients already` | a connection for each waiter: [lesson 15](15_shared_memory.ipynb) |
+# | `prepared statement "_pg3_0" already exists` | a pooler in transaction mode: `prepare_threshold=None`, [psycopg#280](https://github.com/psycopg/psycopg/issues/280) |
+# | `couldn't get a connection after 30.00 sec` | a pool that is too small, or a connection held over a model call |
+# | `Missing credentials. Please pass an` `api_key` | no `OPENAI_API_KEY`: [lesson 00](00_start_here.ipynb) |
+# | `Psycopg cannot use the 'ProactorEventLoop'` | Windows: set `WindowsSelectorEventLoopPolicy` first |
+# | `upstream prematurely closed connection` | a proxy's read timeout: [lesson 10](10_streaming_service.ipynb) |
+
+# %% [markdown]
+# ## Keep
+#
+# - Search for the words without names and numbers.
+# - An error in a stream has a cause: follow `__cause__`.
+# - What raises nothing has a count: `finish_reason`, calls, checkpoints.
+#
+# **Next:** back to the [index](index.ipynb)
