@@ -247,9 +247,10 @@ for size in (0, 1):
     print("size", size, "- owls after the first bee:", mixed)
 
 # %% [markdown]
-# A bound is **backpressure**: the slow reader slows the writers, and memory
-# stays small. Where a writer must not wait, a full queue leaves two choices.
-# Drop a piece that the next one replaces (never a token), or end the stream.
+# A bound is **[backpressure](glossary.md#backpressure)**: the slow reader
+# slows the writers, and memory stays small. Where a writer must not wait, a
+# full queue leaves two choices. Drop a piece that the next one replaces (never
+# a token), or end the stream.
 #
 # ## What people get wrong: *the graph waits for its reader*
 #
