@@ -44,11 +44,11 @@ def an_agent(make: Callable[[ChatOpenAI], Any]) -> Any:
 
 @an_agent
 def blocking(llm: ChatOpenAI) -> Any:
-    """Its tool blocks the loop of its process for 16 s."""
+    """Its tool blocks the loop of its process for 4 s."""
 
     async def price(dish: str) -> dict[str, Any]:
         """Look up the price of a dish."""
-        time.sleep(16)  # noqa: ASYNC251
+        time.sleep(4)  # noqa: ASYNC251
         return {"dish": dish, "euros": 9}
 
     return create_agent(llm, [price])

@@ -287,7 +287,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         gc.collect()
         gc.freeze()  # what is there now stays: never look at it again
         gc.set_threshold(10_000, 20, 50)
-        with ending(runs.shut_down):
+        with ending(runs.shut_down, app.state.waiting):
             yield
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
@@ -341,6 +341,7 @@ def create_app(
     )
     app.state.given, app.state.user_of = settings, user_of
     app.state.logs, app.state.why = logs, ""
+    app.state.waiting = set()  # connections that take nothing just now
     app.mount("/page", StaticFiles(directory=PAGE), "page")
     app.exception_handler(RequestValidationError)(unprocessable)
     app.exception_handler(Unavailable)(away)

@@ -9,6 +9,7 @@ each step is worth.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +20,8 @@ from langchain_openai import ChatOpenAI
 from openai.types.chat import ChatCompletionChunk
 
 from service.settings import Settings
+
+FAIR = 32  # chunks that came at once, and then the others' turn
 
 
 def too_long(error: BaseException) -> bool:
@@ -33,7 +36,11 @@ class TextAsDicts(openai.AsyncStream[object]):
     it. Any other chunk becomes the SDK's model, as usual."""
 
     async def __aiter__(self) -> AsyncIterator[object]:
+        number = 0
         async for chunk in super().__aiter__():
+            number += 1
+            if number % FAIR == 0:
+                await asyncio.sleep(0)
             match chunk:
                 case {
                     "choices": [

@@ -13,6 +13,7 @@ import json
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -103,6 +104,7 @@ class Run:
     left: float = math.inf  # when the last reader left
     spoke: float = field(default_factory=time.monotonic)
     why: str = ""  # it was cancelled, or "ended"
+    frozen: bool = False  # nothing more is said: the process ends
     refused: HTTPException | None = None  # it failed before the first event
     task: asyncio.Task[None] | None = None
     on_begin: Callable[[], None] = lambda: None
@@ -118,12 +120,13 @@ class Run:
     def text(self) -> str:
         return "".join("".join(part.pieces) for part in self.parts)
 
-    def emit(self, name: str, /, **data: Any) -> None:
-        self.add(self.next(name, **data))
+    @property
+    def over(self) -> bool:
+        return bool(self.events) and self.events[-1].name in FINAL
 
-    def add(self, event: Event) -> None:
-        self.events.append(event)
-        if event.name != "start" and not self.begun.is_set():
+    def emit(self, name: str, /, **data: Any) -> None:
+        self.events.append(self.next(name, **data))
+        if name != "start" and not self.begun.is_set():
             self.begun.set()
             self.on_begin()
         self.wake()
@@ -141,7 +144,7 @@ class Run:
 
     def say(self, node: str, call: UUID, text: str) -> None:
         """Show words, unless another model is speaking: `settle` will."""
-        if self.voice not in (None, call):
+        if self.frozen or self.voice not in (None, call):
             return
         self.voice = call
         if self.parts and self.parts[-1].call == call:
@@ -157,6 +160,8 @@ class Run:
     def settle(self, node: str, text: str) -> None:
         """A node has ended with this text: show what was not, and take back
         what it did not mean to say."""
+        if self.frozen:
+            return
         theirs = [part for part in self.parts if part.node == node]
         shown = "".join("".join(part.pieces) for part in theirs)
         if not text.startswith(shown):
@@ -181,12 +186,12 @@ class Run:
             self.emit("token", text=text)
 
     def use(self, call: str, tool: str) -> None:
-        if not call or call not in self.tools:
+        if not self.frozen and (not call or call not in self.tools):
             self.tools.add(call)
             self.emit("tool", name=tool)
 
     def think(self) -> None:
-        if self.events[-1].name != "thinking":
+        if not self.frozen and self.events[-1].name != "thinking":
             self.emit("thinking")
 
     def ended(self, outcome: str) -> None:
@@ -241,6 +246,7 @@ class Runs:
         self.burying: dict[str, asyncio.Task[None]] = {}
         self.seconds = 1.0  # how long a run takes, of late
         self.stopping = False
+        self.told = asyncio.Event()  # readers know that it is
 
     async def check(self) -> None:
         """Raises Unsuitable, if the agent cannot do what runs need."""
@@ -430,8 +436,10 @@ class Runs:
         began = time.monotonic()
         graph = self._graph(run.place, begin)
         name, asks, data = "done", None, {}
+        run.frozen = self.stopping
         try:
-            asks = await self._stream(run, graph, begin)
+            if not run.frozen:
+                asks = await self._stream(run, graph, begin)
             outcome = "asked" if asks else run.outcome
         except asyncio.CancelledError:
             outcome = run.why
@@ -442,27 +450,33 @@ class Runs:
             name, data = "error", {"code": outcome, "message": refused.detail}
             run.refused = None if run.begun.is_set() else refused
         why, run.why = run.why, "ended"  # from here on nothing cancels it
+        if run.frozen:
+            name, outcome, data = "error", "interrupted", INTERRUPTED
+            asks = None
+            await self.told.wait()
         if asks:
             run.emit("ask", asks=asks)
         tokens = sum(event.name == "token" for event in run.events)
         if name == "done":
             data = {"outcome": outcome, "tokens": tokens}
-        last = run.next(name, **data)
-        if why == "shutdown":  # its readers are told at once
-            run.add(last)
         try:
             memory = await self._remember(run, outcome, asks, graph, before)
-            rest = [*run.events[run.kept :], last]
-            ours = await self._commit(run, outcome, asks, rest, memory)
+            last = run.events[run.kept :]
+            if not run.over:
+                last.append(run.next(name, **data))
+            ours = await self._commit(run, outcome, asks, last, memory)
         finally:
             self._forget(run)
         if ours is None:  # the database is away, and the process ends
-            last = run.next("error", **INTERRUPTED)
+            name, data = "error", INTERRUPTED
         if ours is False:
             outcome = "lost"
+        if run.over:
+            pass
+        elif ours is False:
             await self._say_how_it_ended(run)
-        elif why != "shutdown":
-            run.add(last)
+        else:
+            run.emit(name, **data)
         seconds = time.monotonic() - began
         self.seconds += (seconds - self.seconds) / 10
         ENDED.labels(outcome).inc()
@@ -531,7 +545,7 @@ class Runs:
         if rest and rest[-1].name in FINAL:
             run.events += rest
             run.wake()
-        elif run.events[-1].name not in FINAL:
+        else:
             run.emit("error", **INTERRUPTED)
 
     # --- runs of any worker
@@ -644,13 +658,16 @@ class Runs:
             text, place = text_of(events), f"{owner}/{thread}"
             last = GAP + (events[-1].number if events else 0)
             rest, memory = [], {}
+            over = bool(events) and events[-1].name in FINAL
             if text:
                 # Its readers may have seen more than was written down.
-                rest = [("restart", {}), ("token", {"text": text})]
+                if not over:
+                    rest = [("restart", {}), ("token", {"text": text})]
                 before = await self.store.load(place)
                 said = self._said(place, before, run, question, text)
                 memory = {f"{place}#asked": (), place: await said}
-            rest.append(("error", INTERRUPTED))
+            if not over:
+                rest.append(("error", INTERRUPTED))
             made = [
                 Event(last + number, name, json.dumps(data))
                 for number, (name, data) in enumerate(rest)
@@ -666,12 +683,26 @@ class Runs:
             del self.burying[run]
 
     async def shut_down(self) -> None:
-        """End what is under way; its readers are told to ask again."""
+        """Tell all readers to ask again, then end what is under way.
+
+        What they saw is written down first, all at once: whatever comes
+        now, this or the next process finds it.
+        """
         self.stopping = True
-        runs = list(self.runs.values())
+        runs = [run for run in self.runs.values() if run.why != "ended"]
         for run in runs:
+            run.frozen = True
             run.cancel("shutdown")
-        await asyncio.gather(*(run.task for run in runs if run.task))
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(PATIENCE / 10):
+                await self._tick()
+        for run in runs:
+            if not run.over:
+                run.emit("error", **INTERRUPTED)
+        await asyncio.sleep(0.1)  # readers first
+        self.told.set()
+        left = [run.task for run in self.runs.values() if run.task]
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 def config_of(place: str) -> Any:

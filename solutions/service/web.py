@@ -21,7 +21,8 @@ import uvicorn
 from service.logs import about, bug, note
 from service.settings import Settings
 
-GRACE = 3  # seconds that an ending process gives to who does not read
+GRACE = 3  # seconds that an ending process gives to all
+DEAF = 0.5  # and to who does not read
 POLICY = (
     "default-src 'none'; connect-src 'self'; script-src 'self'; "
     "style-src 'self'; img-src 'self' data:; base-uri 'none'; "
@@ -77,10 +78,13 @@ async def guarded(
         if transport is None:
             await send(message)
             return
-        late = loop.call_later(settings.slow_reader, transport.abort)
+        patience = DEAF if state.runs.stopping else settings.slow_reader
+        late = loop.call_later(patience, transport.abort)
+        state.waiting.add(transport)
         try:
             await send(message)
         finally:
+            state.waiting.discard(transport)
             late.cancel()
 
     async def refuse(code: int, why: str, *more: Any) -> None:
@@ -113,7 +117,9 @@ async def guarded(
 
 
 @contextmanager
-def ending(shut_down: Callable[[], Awaitable[None]]) -> Iterator[None]:
+def ending(
+    shut_down: Callable[[], Awaitable[None]], waiting: set[Any]
+) -> Iterator[None]:
     """Begin to end when the signal comes.
 
     uvicorn tells an application only when all its readers have left; with
@@ -124,11 +130,13 @@ def ending(shut_down: Callable[[], Awaitable[None]]) -> Iterator[None]:
     old = {}
     tasks = []
 
+    def begin() -> None:
+        tasks.append(asyncio.ensure_future(shut_down()))
+        loop.call_later(DEAF, lambda: [each.abort() for each in {*waiting}])
+
     def on_signal(number: int, frame: Any) -> None:
         old[number](number, frame)
-        loop.call_soon_threadsafe(
-            lambda: tasks.append(asyncio.ensure_future(shut_down()))
-        )
+        loop.call_soon_threadsafe(begin)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         handler = signal.getsignal(number)
