@@ -15,7 +15,7 @@
 # Builds on lesson 03.
 
 # %%
-from workshop.chunks import brief
+from workshop.chunks import brief  # missing? pip install "./[lessons]"
 from workshop.model import connect
 
 model = connect()

@@ -21,7 +21,7 @@ from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import RetryPolicy
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 

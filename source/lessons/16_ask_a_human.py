@@ -17,7 +17,7 @@
 import asyncio
 from weakref import WeakValueDictionary
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 import openai

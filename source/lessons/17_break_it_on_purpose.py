@@ -195,7 +195,7 @@ import time
 from collections import defaultdict
 from contextlib import aclosing, redirect_stdout
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 import httpx2
