@@ -992,7 +992,6 @@ for node in (serve_a_stream, serve_data):
 
 # %%
 import logging
-import threading
 from logging.handlers import BufferingHandler
 
 import httpx2
