@@ -692,11 +692,15 @@ for job in (1, 2, 3):
 
 
 # %%
+import threading
+
+
 def in_a_thread():
     asyncio.get_running_loop()
 
 
 def get_one():
+    threading.current_thread().name = "worker"  # to be named so below
     asyncio.get_event_loop()
 
 
@@ -988,7 +992,6 @@ for node in (serve_a_stream, serve_data):
 
 # %%
 import logging
-import threading
 from logging.handlers import BufferingHandler
 
 import httpx2
