@@ -430,6 +430,7 @@ asyncio.run(later())
 """
 
 
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize("pause", ["0", "5.5"])
 def test_a_check_leaves_the_models_of_a_notebook_alone(pause: str) -> None:
     run = subprocess.run(
@@ -437,7 +438,7 @@ def test_a_check_leaves_the_models_of_a_notebook_alone(pause: str) -> None:
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=50,
+        timeout=140,
     )
     said = run.stdout.splitlines()
     assert said[1].startswith("❌ 00.1 the model behind `llm` saw 0 requests")
@@ -462,6 +463,7 @@ asyncio.run(both())
 """
 
 
+@pytest.mark.timeout(150)
 def test_nest_asyncio_does_not_disturb_a_check() -> None:
     script = NEST.replace("{right}", inspect.getsource(right))
     run = subprocess.run(
@@ -469,7 +471,7 @@ def test_nest_asyncio_does_not_disturb_a_check() -> None:
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=50,
+        timeout=140,
     )
     assert run.stdout.splitlines() == [
         "✅ 01.1 three calls together: 3 requests were in flight at once",

@@ -194,7 +194,8 @@ class Run:
 # %% [markdown]
 # ## Readers come and go
 #
-# Who comes back names the last event seen in the header `Last-Event-ID`.
+# Who comes back names the last event seen in the header `Last-Event-ID`. A
+# browser's `EventSource` does so by itself.
 #
 # `find` is a **dependency**: FastAPI calls it first, and hands what it returns
 # to the endpoint. It runs before the response begins, so it can still refuse.

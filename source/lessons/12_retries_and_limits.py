@@ -333,6 +333,8 @@ await counted("run, def", within(1, graph, "tea"))
 # | `graph.step_timeout` | one step | `TimeoutError` | no |
 # | `asyncio.timeout()` | all inside | `TimeoutError` | no |
 #
+# `OpenAITimeoutError` above is a subclass of `openai.APITimeoutError`.
+#
 # A client retries after its own timeout, too: with `max_retries=2` a limit of
 # 30 s can take 90. The outermost limit, `asyncio.timeout`, ends that as well.
 #

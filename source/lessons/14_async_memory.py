@@ -59,7 +59,10 @@ async def say(chat, thread, text):
 
 
 async def read(words):
-    return "|".join([word async for word in words])
+    found = []
+    async for word in words:
+        found.append(word)
+    return "|".join(found)
 
 
 # %% [markdown]

@@ -6,7 +6,8 @@
 #
 # The second room of the museum. Press **Ctrl+F** and paste the words of your
 # error. Each exhibit raises them, says why, and proves a mend. Run *Setup*
-# first, then any exhibit, in any order.
+# first, then any exhibit, in any order. Nobody reads it whole: that would take
+# about {minutes} minutes.
 #
 # The first room is for symptoms without words: what blocks, hangs, comes
 # late or is lost.
@@ -691,11 +692,15 @@ for job in (1, 2, 3):
 
 
 # %%
+import threading
+
+
 def in_a_thread():
     asyncio.get_running_loop()
 
 
 def get_one():
+    threading.current_thread().name = "worker"  # to be named so below
     asyncio.get_event_loop()
 
 
@@ -987,7 +992,6 @@ for node in (serve_a_stream, serve_data):
 
 # %%
 import logging
-import threading
 from logging.handlers import BufferingHandler
 
 import httpx2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
+import time
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
@@ -141,9 +142,23 @@ async def _stalled(answer: Answer, models: Models) -> int:
     """The model falls silent after three tokens, then before the first."""
     kept = ["Soup", "\n\n", " is"]
     for parts in (kept, []):
-        model, graph = models.graph(*parts, PAUSE, " hot")
-        answering = start(_answered(answer, graph, 0.4))
-        if not await until(answering.done, 400):
+        for limit in (0.4, 1.6, 6.4):  # on a busy machine
+            model, graph = models.graph(*parts, PAUSE, " hot")
+            answering = start(_answered(answer, graph, limit))
+            began = time.monotonic()
+            await model.waits_for(1, answering)
+            await until(
+                lambda m=model, a=answering: (
+                    a.done() or any(call.waiting for call in m.running)
+                )
+            )
+            early = time.monotonic() - began < limit / 4
+            ended = await until(answering.done, 400 + round(limit * 100))
+            if early or not ended or answering.exception():
+                break
+            if answering.result() == "".join(parts):
+                break
+        if not ended:
             model.release()
             await stop(answering)
             raise Wrong(

@@ -73,6 +73,9 @@ async def takes_no_thread(answer: Answer) -> str:
     for asked_for, text in zip(asked, texts, strict=True):
         if expect(text, str, "the text of the answer") != _text(asked_for):
             raise Wrong(f"{asked_for} got {text!r}, not {_text(asked_for)!r}")
+    other = ScriptedModel(script=lambda asked: [_text(asked)])
+    await result(answer, agent=chat_graph(other), message="tea")
+    other.must_be_used("agent")
     return f"{peak} of {USERS} users at once, and no thread for any"
 
 
@@ -120,6 +123,9 @@ async def nobody_waits_for_anybody(answer: Answer) -> str:
     async with _greeting(answer, model, tables) as site:
         await _greets(site, model, tables)
         at_once = await _crowd(site, model, tables)
+    model, tables = ScriptedModel(script=_script), Reservations()
+    async with _greeting(answer, model, tables) as site:  # another house
+        await _greets(site, model, tables)
     return f"{at_once} of {GUESTS} guests at once, and a ping was answered"
 
 

@@ -296,13 +296,17 @@ def _done() -> ServerSentEvent:
 
 async def outlives_its_readers(answer: Answer) -> str:
     """09.2: keep the events of a run for readers who come and go."""
-    one = [*_script("a", "a", "", "\n\n"), PAUSE, *_script("b"), _done()]
+    one = [*_script("a", "a", "", "\n\n"), PAUSE, *_script("b")]
+    one += [PAUSE, _done()]
     two = [*_script("x"), PAUSE, *_script("y", "z"), _done()]
     plays = [Play(one), Play(two)]
     follows = [_started(answer, play) for play in plays]
     await _runs_alone(plays[0])
+    # who reads the other run waits meanwhile
+    waiting = start(collect(_follow(follows[1], 0), []))
     got = await _readers_of_three_kinds(plays[0], follows[0])
     await _must_be(plays[1], follows[1], two)
+    await stop(waiting)
     await _fails(answer)
     return (
         f"{len(got)} events, none lost or doubled: for who stays, who comes "
@@ -366,9 +370,22 @@ async def _readers_of_three_kinds(
     await settled(lambda: len(waits), still=10)
     if waits:
         raise Wrong(f"who has seen {there} events gets number {waits[0].id}")
+    slow, late = aiter(_follow(follow, there - 1)), []
+    await anext(slow)
+    play.release(1)
+    await settled(lambda: len(waits), lambda: waits)
+    if not waits:
+        raise Wrong("an event came, and who waited for it did not get it")
+    readings.append(start(collect(slow, late)))
+    await settled(lambda: len(late), lambda: late)
+    if not late:
+        raise Wrong(
+            "an event came while a reader was busy, and then the reader "
+            "waits, although it is there"
+        )
     play.release()
     await settled(
-        lambda: len(stays + another + waits),
+        lambda: len(stays + another + waits + late),
         lambda: all(reading.done() for reading in readings),
     )
     if play.outcome == "cut off":
@@ -446,6 +463,12 @@ async def _fails(answer: Answer) -> None:
 async def resumes_over_http(answer: Answer) -> str:
     """09.3: the routes around such runs."""
     await _depends_on(answer)
+    said = await _with_an_app(answer, _nothing_lost)
+    await _with_an_app(answer, _own_runs)
+    return said
+
+
+async def _with_an_app(answer: Answer, probe: Callable[..., Any]) -> Any:
     plays: dict[str, list[Play]] = {"soup": [], "tea": []}
 
     def ask(question: str) -> AsyncIterator[ServerSentEvent]:
@@ -461,10 +484,21 @@ async def resumes_over_http(answer: Answer) -> str:
         served(app, place) as site,
     ):
         try:
-            return await _nothing_lost(site, plays)
+            return await probe(site, plays)
         finally:
             for play in plays["soup"] + plays["tea"]:
                 play.release()
+
+
+async def _own_runs(site: Served, plays: dict[str, list[Play]]) -> None:
+    """A second app begins without a run, and asks what it was given."""
+    run = await _start(site, "tea")
+    if len(plays["tea"]) != 1:
+        raise Wrong("a second app did not call its own `ask`")
+    plays["tea"][0].release()
+    events = await _stream(site, run, "")
+    if len(events) != 8:
+        raise Wrong(f"a run of a second app has {len(events)} events, not 8")
 
 
 async def _depends_on(answer: Answer) -> None:
