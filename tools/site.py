@@ -103,6 +103,8 @@ def elsewhere(text: str, address: str, up: str = "../") -> str:
             return match[0]
         return f"]({address}/blob/main/{place}" if address else "](#"
 
+    # The site's front page shows what the index does.
+    text = text.replace("](index.ipynb)", "](../index.md)")
     text = HEADING.sub(
         lambda match: match[1] + re.sub(r"[^\w-]", "", match[2].lower()) + ")",
         text,
