@@ -85,6 +85,7 @@ RIVALS = [
         rounds=1,
     ),
 ]
+ESSENTIAL = [RIVALS[0], *RIVALS[2:4]]
 STEPS = [  # of service_without.py
     "dict chunks",
     "calm gc",
@@ -236,11 +237,13 @@ class Running:
             return json.load(client.stdout), peak
 
 
-def rows(bench: Bench, sizes: dict[int, int]) -> Iterator[dict]:
-    """All endpoints at all sizes, each so many rounds, on fresh servers."""
+def rows(
+    bench: Bench, sizes: dict[int, int], servers: list[Server]
+) -> Iterator[dict]:
+    """The endpoints at all sizes, each so many rounds, on fresh servers."""
     for size, rounds in sizes.items():
         for number in range(rounds):
-            for server in RIVALS:
+            for server in servers:
                 if server.rounds and number >= server.rounds:
                     continue
                 asks = 4 if size == 1 else 1
@@ -251,7 +254,7 @@ def rows(bench: Bench, sizes: dict[int, int]) -> Iterator[dict]:
 def two_workers(bench: Bench, sizes: list[int]) -> Iterator[dict]:
     """The notes' endpoint and the service with two workers each."""
     for size in sizes:
-        for server in (RIVALS[0], *RIVALS[2:4]):
+        for server in ESSENTIAL:
             server = replace(server, options=("--workers", "2"))
             with bench.running(server) as running:
                 yield running.load(size)
@@ -275,14 +278,19 @@ def until_twice(
                 yield {**result, "alone": alone, "most": most}
 
 
-def as_if_alone(bench: Bench, few: int, most: int) -> Iterator[dict]:
+def as_if_alone(
+    bench: Bench, few: int, most: int, step: int = 10, asks: int = 3
+) -> Iterator[dict]:
     """More and more streams, as long as each is served as if it were alone."""
-    for server in RIVALS[:4]:
+    for server in RIVALS[:4] if asks == 3 else ESSENTIAL:
         with bench.running(server) as running:
-            alone = running.load(1, asks=3)
-        for visitors in range(few, most + 1, 10):
+            alone = running.load(1, asks=asks)
+        yield {**alone, "held": True}
+        for visitors in range(few, most + 1, step):
             with bench.running(server) as running:
-                result = running.load(visitors, asks=3, every=WHOLE / visitors)
+                result = running.load(
+                    visitors, asks=asks, every=WHOLE / visitors
+                )
             result["held"] = all(
                 result[what]["p50"] <= ALMOST * alone[what]["p50"]
                 for what in ("first", "end")
@@ -340,6 +348,11 @@ def arguments() -> argparse.Namespace:
         help="small loads, one round, and services.md is left alone",
     )
     parser.add_argument(
+        "--short",
+        action="store_true",
+        help="only the notes' endpoint and the service, in six minutes",
+    )
+    parser.add_argument(
         "--json", type=Path, metavar="FILE", help="keep the figures here too"
     )
     parser.add_argument(
@@ -361,16 +374,22 @@ def main() -> None:
         bench = Bench(stack)
         if options.quick:
             parts = {
-                "rows": rows(bench, {1: 1, 10: 1, 100: 1}),
+                "rows": rows(bench, {1: 1, 10: 1, 100: 1}, RIVALS),
                 "two": two_workers(bench, [100]),
                 "alone": as_if_alone(bench, 10, 20),
                 "twice": until_twice(bench, 50, 1, SHORT),
                 "steps": steps(bench, 20, 1),
                 "layers": layers(bench, 20, 1),
             }
-        else:
+        elif options.short:
             parts = {
-                "rows": rows(bench, {1: 2, 10: 2, 100: 2, 300: 1, 1000: 1}),
+                "rows": rows(bench, {1: 1, 100: 1, 1000: 1}, ESSENTIAL),
+                "alone": as_if_alone(bench, 40, 300, step=20, asks=2),
+            }
+        else:
+            sizes = {1: 2, 10: 2, 100: 2, 300: 1, 1000: 1}
+            parts = {
+                "rows": rows(bench, sizes, RIVALS),
                 "two": two_workers(bench, [100, 300, 1000]),
                 "alone": as_if_alone(bench, 20, 300),
                 "twice": until_twice(bench, 600, 3, LIMIT),
@@ -393,7 +412,7 @@ def main() -> None:
         f"{date.today()}, {platform.system()}, {os.cpu_count()} cores,"
         f" Python {platform.python_version()}"
     )
-    text = page(results, machine)
+    text = page(results, machine, " --short" if options.short else "")
     print(text)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -17,6 +17,9 @@ html_theme = "sphinx_book_theme"
 html_title = "Async streaming, measured"
 html_theme_options = {
     "show_navbar_depth": 1,
+    # The theme's own colours for code are too pale to read on its grey.
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
     # The theme has these in the side bar, where the logo is in no landmark
     # and the search field stands a second time.
     "navbar_start": ["navbar-logo.html"],

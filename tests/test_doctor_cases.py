@@ -20,6 +20,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -543,6 +544,69 @@ async def in_a_subgraph() -> Report:
         return {"messages": [("ai", requests.get(URL).text)]}
 
     return await look(graph_of(graph_of(fetch)))
+
+
+@sick("(prompt | llm).invoke(")
+async def a_chain_made_in_the_node() -> Report:
+    prompt = ChatPromptTemplate.from_template("{q}")
+    llm = model()
+
+    async def reply(state: MessagesState) -> dict[str, Any]:
+        answer = (prompt | llm).invoke({"q": state["messages"][-1].text})
+        return {"messages": [answer]}
+
+    return await look(reply)
+
+
+MODELS = {"fast": model()}
+
+
+@sick('MODELS["fast"].invoke(')
+async def a_model_out_of_a_dict() -> Report:
+    async def reply(state: MessagesState) -> dict[str, Any]:
+        answer = MODELS["fast"].invoke(state["messages"])
+        return {"messages": [answer]}
+
+    return await look(reply)
+
+
+@sick("requests.get(url, timeout=9)")
+async def an_inner_coroutine_blocks() -> Report:
+    async def fetch_all(state: MessagesState) -> dict[str, Any]:
+        async def fetch(url: str) -> str:
+            return requests.get(url, timeout=9).text
+
+        pages = await asyncio.gather(*[fetch(u) for u in (URL, URL)])
+        return {"messages": [("ai", "".join(pages))]}
+
+    return await look(fetch_all)
+
+
+@sick("`time.sleep(2)` in `price_now` blocks the event loop")
+async def a_sync_tool_is_invoked() -> Report:
+    @tool
+    def price_now(dish: str) -> str:
+        """Look up the price of a dish."""
+        time.sleep(2)
+        return "9"
+
+    async def reply(state: MessagesState) -> dict[str, Any]:
+        answer = price_now.invoke({"dish": "soup"})
+        return {"messages": [("ai", answer)]}
+
+    return await look(reply)
+
+
+class Static:
+    @staticmethod
+    async def reply(state: MessagesState) -> dict[str, Any]:
+        time.sleep(0.7)
+        return {}
+
+
+@sick("time.sleep(0.7)")
+async def a_static_method() -> Report:
+    return await look(Static.reply)
 
 
 # --- sick: a worker thread is held
@@ -1353,6 +1417,59 @@ async def a_quiet_model_in_a_tool() -> Report:
 async def a_quiet_model_in_a_middleware() -> Report:
     guard = Guard(model(tags=["nostream"]))
     return await look(create_agent(model(), [], middleware=[guard]))
+
+
+@healthy
+async def a_model_made_quiet_by_its_config() -> Report:
+    helper = model().with_config(tags=["nostream"])
+
+    @tool
+    async def summarize(text: str) -> str:
+        """Summarize a text."""
+        answer = await helper.ainvoke(text)
+        return answer.text
+
+    return await look(create_agent(model(), [summarize]))
+
+
+@healthy
+async def limited_by_bind() -> Report:
+    return await look(asking(model(timeout=None).bind(timeout=30)))
+
+
+@healthy
+async def a_queue_that_has_no_bound() -> Report:
+    log: queue.Queue[str] = queue.Queue()
+
+    async def note(state: MessagesState) -> dict[str, Any]:
+        log.put("soup")
+        return {}
+
+    return await look(note)
+
+
+@healthy
+async def a_lock_that_is_only_tried() -> Report:
+    lock = threading.Lock()
+
+    async def note(state: MessagesState) -> dict[str, Any]:
+        if lock.acquire(blocking=False):
+            lock.release()
+        return {}
+
+    return await look(note)
+
+
+@healthy
+async def a_future_of_a_pool_that_is_awaited() -> Report:
+    pool = ThreadPoolExecutor(2)
+
+    async def fetch(state: MessagesState) -> dict[str, Any]:
+        future = pool.submit(requests.get, URL)
+        page = await asyncio.wrap_future(future)
+        return {"messages": [("ai", page.text)]}
+
+    return await look(fetch)
 
 
 @healthy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -27,17 +27,6 @@ REASONS = {
 
 class BrokenOff(ModelConnectionError):
     """The stream ended, and the model has not said that it was done."""
-
-
-class Ears(Protocol):
-    """Who is told. A call is a model's, a node is one of a step."""
-
-    def say(self, node: str, call: UUID, text: str) -> None: ...
-    def hush(self, call: UUID) -> None: ...
-    def settle(self, node: str, text: str) -> None: ...
-    def use(self, call: str, tool: str) -> None: ...
-    def think(self) -> None: ...
-    def ended(self, outcome: str) -> None: ...
 
 
 def visible(message: BaseMessage) -> str:
@@ -91,8 +80,9 @@ class Listener(BaseCallbackHandler):
     raise_error = True
 
     def __init__(
-        self, ears: Ears, answering: set[str], known: Iterable[BaseMessage]
+        self, ears: Any, answering: set[str], known: Iterable[BaseMessage]
     ) -> None:
+        """`ears`, a run, are told: its methods say what of."""
         self.ears = ears
         self.answering = answering
         self.seen = {message.id for message in known}
@@ -194,10 +184,7 @@ class Listener(BaseCallbackHandler):
     def on_tool_end(self, output: Any, *, run_id: UUID, **more: Any) -> None:
         self.tools.pop(run_id, None)
 
-    def on_tool_error(
-        self, error: BaseException, *, run_id: UUID, **more: Any
-    ) -> None:
-        self.tools.pop(run_id, None)
+    on_tool_error = on_tool_end
 
     def on_chain_start(
         self,

@@ -7,7 +7,6 @@ takes nothing and stays, and an end of the process that waits for nobody.
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,12 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
+from fastapi.responses import JSONResponse
 
 from service.logs import about, bug, note
 from service.settings import Settings
 
 GRACE = 3  # seconds that an ending process gives to all
-DEAF = 0.5  # and to who does not read
+DEAF = 1  # and to who does not read
 POLICY = (
     "default-src 'none'; connect-src 'self'; script-src 'self'; "
     "style-src 'self'; img-src 'self' data:; base-uri 'none'; "
@@ -87,12 +87,9 @@ async def guarded(
             state.waiting.discard(transport)
             late.cancel()
 
-    async def refuse(code: int, why: str, *more: Any) -> None:
-        body = json.dumps({"detail": why}).encode()
-        kind = (b"content-type", b"application/json")
-        start = {"type": "http.response.start", "status": code}
-        await sending({**start, "headers": [kind, *more]})
-        await sending({"type": "http.response.body", "body": body})
+    async def refuse(code: int, why: str, **headers: str) -> None:
+        response = JSONResponse({"detail": why}, code, headers)
+        await response(scope, receive, sending)
 
     scope.setdefault("state", {})
     host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
@@ -100,8 +97,8 @@ async def guarded(
         if not may_come(host, settings):
             await refuse(421, "this service has another name: SERVICE_HOSTS")
         elif state.runs.stopping:
-            more = ((b"connection", b"close"), (b"retry-after", b"1"))
-            await refuse(503, "the service is stopping", *more)
+            more = {"Connection": "close", "Retry-After": "1"}
+            await refuse(503, "the service is stopping", **more)
         else:
             await app(scope, receive, sending)
     except Exception as error:

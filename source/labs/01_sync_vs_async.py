@@ -18,7 +18,7 @@
 # %%
 import asyncio
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 from langchain.agents import create_agent

@@ -17,7 +17,7 @@
 # %% tags=["folded"]
 import asyncio
 
-from workshop.checks import check
+from workshop.checks import check  # missing? pip install "./[lessons]"
 from workshop.model import connect
 
 model = connect()

@@ -13,7 +13,7 @@
 # - tell a whole answer from a part.
 
 # %% tags=["folded"]
-from workshop.checks import check
+from workshop.checks import check  # missing? pip install "./[lessons]"
 from workshop.model import connect
 
 model = connect()

@@ -14,7 +14,7 @@
 # %%
 import asyncio
 
-from workshop.checks import check
+from workshop.checks import check  # missing? pip install "./[lessons]"
 from workshop.model import connect
 
 model = connect()

@@ -25,7 +25,7 @@ from fastapi.responses import StreamingResponse
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
-from workshop.checks import check
+from workshop.checks import check  # missing? pip install "./[lessons]"
 from workshop.guests import crowd, talk
 from workshop.model import connect
 

@@ -27,7 +27,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
-from workshop.checks import check
+from workshop.checks import check  # missing? pip install "./[lessons]"
 from workshop.model import connect
 from workshop.serve import serve
 

@@ -19,7 +19,7 @@ import asyncio
 
 import openai
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 from langchain.agents import create_agent
@@ -88,15 +88,13 @@ def make(max_retries=2, max_attempts=3):
 
 # %%
 async def within_budget(make, questions, budget):
-    # TODO (about 1 line)
+    # TODO (about 8 lines)
     # solution
     graph = make(max_retries=0, max_attempts=1)
     left = budget
 
     async def one(question):
         nonlocal left
-        # TODO (about 6 lines)
-        # solution
         while left > 0:
             left -= 1
             try:

@@ -20,7 +20,7 @@ import operator
 from contextlib import aclosing
 from typing import Annotated, TypedDict
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 from langchain_openai import ChatOpenAI

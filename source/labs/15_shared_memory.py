@@ -20,7 +20,7 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from weakref import WeakValueDictionary
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 from langchain.agents import create_agent

@@ -28,7 +28,7 @@ from functools import partial
 from typing import Annotated
 from uuid import uuid4
 
-from workshop.checks import check
+from workshop.checks import check  # missing? pip install "./[lessons]"
 from workshop.model import connect
 from workshop.observe import Heartbeat
 from workshop.serve import serve

@@ -30,7 +30,7 @@
 # ✅ says what was proven.
 
 # %%
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 
@@ -39,8 +39,9 @@ from langchain_openai import ChatOpenAI
 # %% [markdown]
 # ## What you talk to
 #
-# `connect()` started the **practice model**: a small server on this machine
-# that speaks OpenAI's protocol. It runs in a process of its own.
+# `connect()` started the **[practice model](glossary.md#practice-model)**: a
+# small server on this machine that speaks OpenAI's protocol. It runs in a
+# process of its own.
 #
 # `connect()` also set the two environment variables from which `ChatOpenAI`
 # takes its address and its key: `OPENAI_BASE_URL` and `OPENAI_API_KEY`. The
@@ -91,8 +92,9 @@ async for chunk in llm.astream("What is LangGraph?"):
 # %% [markdown]
 # ## Evidence
 #
-# This course counts instead of claiming. The practice model has a **meter**.
-# Ask again without streaming, and read what the server counted.
+# This course counts instead of claiming. The practice model has a
+# **[meter](glossary.md#meter)**. Ask again without streaming, and read what
+# the server counted.
 
 # %%
 with model.meter() as meter:
@@ -109,8 +111,8 @@ print(meter)
 # %% [markdown]
 # ## The same model in a graph
 #
-# A LangGraph graph has a **state** and **nodes**. A node is a function that
-# gets the state and returns a change to it.
+# A LangGraph graph has a **[state](glossary.md#state)** and **nodes**. A node
+# is a function that gets the state and returns a change to it.
 #
 # `MessagesState` is a state with one key, `messages`: a list. What a node
 # returns under that key is added to the list. So `reply` returns one message,

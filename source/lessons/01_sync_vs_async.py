@@ -15,7 +15,7 @@
 # Builds on [lesson 00](00_start_here.ipynb).
 
 # %%
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 from langchain.agents import create_agent
@@ -29,8 +29,9 @@ from workshop.observe import Timeline
 # A waiter takes an order to the kitchen. A **sync** waiter waits at its door
 # until the dish is ready. An **async** waiter serves other tables meanwhile.
 #
-# The kitchen is the model. The waiter is the **event loop**: it runs all your
-# `async` code in one thread, a piece at a time.
+# The kitchen is the model. The waiter is the **[event
+# loop](glossary.md#event-loop)**: it runs all your `async` code in one thread,
+# a piece at a time.
 #
 # `create_agent` builds and compiles a graph, here with one node that calls
 # the model. The first call in a notebook loads what later calls share. It is
@@ -132,9 +133,10 @@ print("abatch:", meter)
 # to the next.
 #
 # The second makes a list of calls. A call of an `async` function does not run
-# it yet; it makes a **coroutine**, a run that waits to be started.
-# `asyncio.gather` starts them all and waits until the last has ended. It takes
-# them one by one; the star in `gather(*calls)` hands over a whole list.
+# it yet; it makes a **[coroutine](glossary.md#coroutine)**, a run that waits
+# to be started. `asyncio.gather` starts them all and waits until the last has
+# ended. It takes them one by one; the star in `gather(*calls)` hands over a
+# whole list.
 
 # %%
 import asyncio

@@ -15,7 +15,7 @@
 # Builds on [lesson 01](01_sync_vs_async.ipynb).
 
 # %%
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 import asyncio
@@ -176,9 +176,9 @@ print("blocked:", heart.missed > heart.beats, "in", name.split("_")[0])
 # ## Start something and cancel it
 #
 # `await play()` waits for the end of `play`. `asyncio.create_task(play())`
-# starts it beside you and returns a **task** at once. Keep the task in a
-# variable: the loop itself does not hold it, and Python may throw away a task
-# that nobody holds.
+# starts it beside you and returns a **[task](glossary.md#task)** at once. Keep
+# the task in a variable: the loop itself does not hold it, and Python may
+# throw away a task that nobody holds.
 
 
 # %%

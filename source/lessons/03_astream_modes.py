@@ -18,7 +18,7 @@
 # %%
 from uuid import uuid4
 
-from workshop.chunks import brief, plain
+from workshop.chunks import brief, plain  # missing? pip install "./[lessons]"
 from workshop.model import connect
 
 model = connect()
@@ -62,9 +62,10 @@ def cook(dish: str) -> str:
 
 
 # %% [markdown]
-# One of the modes needs a **checkpointer**, which saves the state of a
-# conversation after each step. Whoever has a checkpointer must name the
-# conversation in each call, by a `thread_id`. Every run here gets a new one.
+# One of the modes needs a **[checkpointer](glossary.md#checkpointer)**, which
+# saves the state of a conversation after each step. Whoever has a checkpointer
+# must name the conversation in each call, by a `thread_id`. Every run here
+# gets a new one.
 
 # %%
 from langgraph.checkpoint.memory import InMemorySaver

@@ -18,7 +18,7 @@
 import asyncio
 import time
 
-from workshop.chunks import brief
+from workshop.chunks import brief  # missing? pip install "./[lessons]"
 from workshop.model import connect
 
 model = connect()
@@ -162,9 +162,9 @@ for subgraphs in (False, True):
         print("   ", brief(part))
 
 # %% [markdown]
-# `ns` is the **namespace**: the path of nodes that you are inside of. It is
-# `()` at the top. An entry is the name of a node, a `:` and an id that is
-# new in each run. Two levels down it has two entries.
+# `ns` is the **[namespace](glossary.md#namespace)**: the path of nodes that
+# you are inside of. It is `()` at the top. An entry is the name of a node, a
+# `:` and an id that is new in each run. Two levels down it has two entries.
 #
 # The same holds for the words: no tokens of an inner agent without
 # `subgraphs=True`. This is so whether the agent is a node, or a function

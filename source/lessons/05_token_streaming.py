@@ -15,7 +15,7 @@
 # Builds on lesson 03.
 
 # %%
-from workshop.chunks import brief
+from workshop.chunks import brief  # missing? pip install "./[lessons]"
 from workshop.model import connect
 
 model = connect()
@@ -28,6 +28,8 @@ if model.practice:
 
 # %% [markdown]
 # ## One turn, taken apart
+#
+# `price` is a plain function: `create_agent` makes a tool of it.
 #
 # **Predict.** The model reads a question, calls the tool, reads the result
 # and answers. Which of these steps can you see in `messages` mode?
@@ -110,7 +112,7 @@ print(chunks[1].content, "|", chunks[1].text)
 #
 # Few agents have one model. This one has a helper, which writes a summary
 # before the agent's own model is asked, so twice in a turn. `before_model`
-# makes a node of it.
+# makes a node of it, which gets the state and the runtime of the agent.
 
 # %%
 from langchain.agents.middleware import before_model

@@ -18,7 +18,7 @@
 import asyncio
 from contextlib import aclosing
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 from langchain_openai import ChatOpenAI
@@ -247,9 +247,10 @@ async def stream_answer(graph, question, node, show, progress, seconds):
 # ## A token panel
 #
 # Two buttons call your `start` and your `stop`, in the event loop of the
-# cells. They make a task, and cancel it. The panel also shows what a user
-# feels: the time to the first token and the speed. It renders Markdown and
-# escapes HTML, for a model may write some.
+# cells. They make a task, and cancel it. `start` names the panel, which is
+# made below it: it is looked up when you press. The panel also shows what a
+# user feels: the time to the first token and the speed. It renders Markdown
+# and escapes HTML, for a model may write some.
 #
 # <img src="pictures/panel.png" width="760"
 # alt="Start and Stop above an answer, with the time to its first token">

@@ -22,7 +22,7 @@ from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
-from workshop.guests import crowd, talk
+from workshop.guests import crowd, talk  # missing? pip install "./[lessons]"
 from workshop.model import connect
 from workshop.observe import Timeline
 from workshop.serve import serve

@@ -22,7 +22,7 @@ from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
 from workshop.guests import idle, leave, talk
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 llm = ChatOpenAI(model=model.name, stream_chunk_timeout=None)

@@ -24,7 +24,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 from workshop.serve import serve
 
 model = connect()
@@ -36,10 +36,10 @@ agent = create_agent(llm, tools=[])
 #
 # ## Events instead of text
 #
-# Plain text cannot say what it is, nor how it ended. **Server-sent events**
-# (SSE) are text, too: lines such as `event: token`, and an empty line after
-# each event. FastAPI writes them for an endpoint that is a generator and has
-# this `response_class`.
+# Plain text cannot say what it is, nor how it ended. **[Server-sent
+# events](glossary.md#server-sent-events)** (SSE) are text, too: lines such as
+# `event: token`, and an empty line after each event. FastAPI writes them for
+# an endpoint that is a generator and has this `response_class`.
 #
 # `said` yields what the agent's node `model` says.
 
@@ -194,7 +194,8 @@ class Run:
 # %% [markdown]
 # ## Readers come and go
 #
-# Who comes back names the last event seen in the header `Last-Event-ID`.
+# Who comes back names the last event seen in the header `Last-Event-ID`. A
+# browser's `EventSource` does so by itself.
 #
 # `find` is a **dependency**: FastAPI calls it first, and hands what it returns
 # to the endpoint. It runs before the response begins, so it can still refuse.

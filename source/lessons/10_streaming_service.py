@@ -25,7 +25,7 @@ from fastapi import FastAPI, HTTPException, WebSocket, WebSocketDisconnect
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 from workshop.serve import serve
 from workshop.show import chat
 

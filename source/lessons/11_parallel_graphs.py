@@ -15,7 +15,7 @@
 # Builds on lessons 01, 02 and 05.
 
 # %%
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 from langchain.agents import create_agent
@@ -75,10 +75,11 @@ timeline.plot()
 #
 # ## What people get wrong: *`max_concurrency` limits my program*
 #
-# A provider allows you some requests at a time, so you need a limit. There
-# are two ways to set one. A **semaphore** is a number of places: `async with`
-# takes one, waits if none is free, and gives it back at the end of the block.
-# `max_concurrency` is a setting in the config of a LangGraph run.
+# A provider allows you some requests at a time, so you need a limit. There are
+# two ways to set one. A **[semaphore](glossary.md#semaphore)** is a number of
+# places: `async with` takes one, waits if none is free, and gives it back at
+# the end of the block. `max_concurrency` is a setting in the config of a
+# LangGraph run.
 #
 # `research` asks for one topic. `in_turn` does it in one of five places.
 
@@ -198,8 +199,8 @@ async for index, state in agent.abatch_as_completed(inputs, five):
 # ## One fails
 #
 # Five topics, and in the middle of one answer the connection breaks. Three
-# ways to wait for them all. A **task group** is a block that ends when all of
-# its tasks have ended.
+# ways to wait for them all. A **[task group](glossary.md#task-group)** is a
+# block that ends when all of its tasks have ended.
 
 
 # %%

@@ -21,7 +21,7 @@ from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import RetryPolicy
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 
@@ -332,6 +332,8 @@ await counted("run, def", within(1, graph, "tea"))
 # | `add_node(timeout=)` | one node | `NodeTimeoutError` | refused |
 # | `graph.step_timeout` | one step | `TimeoutError` | no |
 # | `asyncio.timeout()` | all inside | `TimeoutError` | no |
+#
+# `OpenAITimeoutError` above is a subclass of `openai.APITimeoutError`.
 #
 # A client retries after its own timeout, too: with `max_retries=2` a limit of
 # 30 s can take 90. The outermost limit, `asyncio.timeout`, ends that as well.

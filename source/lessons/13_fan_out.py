@@ -20,7 +20,7 @@ import asyncio
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 from workshop.observe import Timeline
 
 model = connect()
@@ -247,9 +247,10 @@ for size in (0, 1):
     print("size", size, "- owls after the first bee:", mixed)
 
 # %% [markdown]
-# A bound is **backpressure**: the slow reader slows the writers, and memory
-# stays small. Where a writer must not wait, a full queue leaves two choices.
-# Drop a piece that the next one replaces (never a token), or end the stream.
+# A bound is **[backpressure](glossary.md#backpressure)**: the slow reader
+# slows the writers, and memory stays small. Where a writer must not wait, a
+# full queue leaves two choices. Drop a piece that the next one replaces (never
+# a token), or end the stream.
 #
 # ## What people get wrong: *the graph waits for its reader*
 #

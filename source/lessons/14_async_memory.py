@@ -18,7 +18,7 @@ import asyncio
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from tempfile import TemporaryDirectory
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 from langchain.agents import create_agent
@@ -33,9 +33,9 @@ file = f"{folder.name}/chat.db"
 # ## A thread is a conversation
 #
 # A graph forgets its state when a run ends. A **checkpointer**, also called a
-# *saver*, keeps it under a name that you choose, the `thread_id`. The next
-# run with this id begins where the last one ended. What is kept so is called
-# a **thread**; it has nothing to do with Python's threads.
+# *saver*, keeps it under a name that you choose, the `thread_id`. The next run
+# with this id begins where the last one ended. What is kept so is called a
+# **[thread](glossary.md#thread)**; it has nothing to do with Python's threads.
 #
 # `on` makes the `config` that names a thread. `say` streams one turn of a
 # chat, as in lesson 05. `read` joins its words for printing.
@@ -59,7 +59,10 @@ async def say(chat, thread, text):
 
 
 async def read(words):
-    return "|".join([word async for word in words])
+    found = []
+    async for word in words:
+        found.append(word)
+    return "|".join(found)
 
 
 # %% [markdown]
@@ -168,8 +171,8 @@ async for part in waiter.astream(
 print(meter.read().requests, "requests,", meter.cut_off, "cut off")
 
 # %% [markdown]
-# Each step left a **checkpoint**, a state that was saved. In the lab you go
-# back to an older one.
+# Each step left a **[checkpoint](glossary.md#checkpoint)**, a state that was
+# saved. In the lab you go back to an older one.
 #
 # ## A process that is killed
 #

@@ -37,8 +37,9 @@ saver = await stack.enter_async_context(opening)
 # messages go to one thread.
 #
 # The waiter below needs no model. A cake takes for as long as you want: the
-# node sets `begun`, and waits until you set `baked`. `sync` writes each step
-# before the next one begins, so that nothing below depends on luck.
+# node sets `begun`, and waits until you set `baked`, two events of asyncio
+# that are made when the cake is ordered. `sync` writes each step before the
+# next one begins, so that nothing below depends on luck.
 
 
 # %%

@@ -17,7 +17,7 @@
 import asyncio
 from weakref import WeakValueDictionary
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 import openai
@@ -285,6 +285,7 @@ for decision in (
 # Each gives the call its result, a message of type `tool`. After `reject` it
 # is an error that tells the model why. An edited call stays in the history as
 # the model made it, and its result says what ran instead.
+# There is also `respond`, whose message is the result.
 #
 # ## A call without its result
 #

@@ -195,7 +195,7 @@ import time
 from collections import defaultdict
 from contextlib import aclosing, redirect_stdout
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 import httpx2
@@ -944,7 +944,7 @@ async with serve(app) as url, httpx2.AsyncClient() as browser:
 # ## A broken answer looks complete
 #
 # [any-llm#847](https://github.com/mozilla-ai/any-llm/pull/847) ·
-# [lesson 09](09_events_and_resume.ipynb)
+# [lesson 09](09_resume_streaming.ipynb)
 #
 # The model's connection breaks after three tokens. The browser gets status
 # 200 and a clean end.

@@ -6,7 +6,8 @@
 #
 # The second room of the museum. Press **Ctrl+F** and paste the words of your
 # error. Each exhibit raises them, says why, and proves a mend. Run *Setup*
-# first, then any exhibit, in any order.
+# first, then any exhibit, in any order. Nobody reads it whole: that would take
+# about {minutes} minutes.
 #
 # The first room is for symptoms without words: what blocks, hangs, comes
 # late or is lost.
@@ -926,7 +927,7 @@ for durability in ("async", "exit"):
 # %% [markdown]
 # ## Line breaks vanish
 #
-# Nothing is raised. [lesson 09](09_events_and_resume.ipynb)
+# Nothing is raised. [lesson 09](09_resume_streaming.ipynb)
 #
 # **Why.** In server-sent events a line break ends a field, and two end the
 # event. Text with line breaks, written by hand after `data: `, is cut there.

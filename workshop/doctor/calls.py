@@ -72,7 +72,7 @@ METHODS: dict[tuple[str, str], set[str]] = {
     ("threading", "Semaphore"): {"acquire"},
     ("_thread", "lock"): {"acquire"},
     ("_thread", "RLock"): {"acquire"},
-    ("queue", "Queue"): {"get", "put", "join"},
+    ("queue", "Queue"): {"get", "join"},  # `put` seldom waits
     ("_queue", "SimpleQueue"): {"get"},
     ("concurrent", "Future"): {"result", "exception"},
     ("sqlite3", "Connection"): {"execute", "executemany", "commit"},
@@ -98,6 +98,7 @@ RETURNS: dict[Any, type] = {
     "run_coroutine_threadsafe": concurrent.futures.Future,
     "submit": concurrent.futures.Future,
 }
+TRIES = {"block", "blocking", "timeout"}  # False or 0: it does not wait
 # Methods of a model that return one which is asked in the same way.
 SAME = {"bind", "bind_tools", "with_config", "with_retry"}
 SAME |= {"with_structured_output", "with_fallbacks"}
@@ -132,7 +133,7 @@ class Calls:
         function = plain(function)
         owner = getattr(function, "__self__", None)
         code = getattr(function, "__code__", None)
-        if code is None or of_library(code) or not depth:
+        if code is None or of_library(code) or depth <= 0:
             return []
         key = (code, id(owner))
         if key not in self._seen:
@@ -158,12 +159,12 @@ class Calls:
                 yield from self._locks(node, scope)
             elif isinstance(node, ast.Call):
                 name = ast.unparse(node.func)
-                inner = scope.functions.get(name)
+                inner = scope.functions.get(name) if depth > 0 else None
                 if inner is not None:
                     yield from self._in(inner.body, scope, depth - 1)
                     continue
                 called = scope.value(node.func)
-                if waits(called):
+                if waits(called) and not only_tries(node):
                     yield Call(name, scope.line(node))
                 elif tool_of(called) is not None:
                     yield from self.of(tool_of(called), depth - 1)
@@ -290,7 +291,10 @@ class Scope:
             module = vars(sys.modules.get(node.module or "", object)).get
             for alias in node.names:
                 self.names[alias.asname or alias.name] = module(alias.name)
-        elif isinstance(node, ast.FunctionDef) and node is not tree:
+        elif (
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node is not tree
+        ):
             self.functions[node.name] = node
 
     def line(self, node: Any) -> str:
@@ -304,10 +308,14 @@ class Scope:
             return self._name(node.id, depth)
         if isinstance(node, ast.Attribute):
             return attribute(self.value(node.value, depth - 1), node.attr)
-        if isinstance(node, ast.Await):
-            return None
         if isinstance(node, ast.Call):
             return self._result(node, depth)
+        if isinstance(node, ast.Subscript):
+            return item(self.value(node.value, depth - 1), node.slice)
+        if isinstance(node, ast.BinOp):  # a chain, `prompt | llm`
+            sides = [self.value(s, depth - 1) for s in (node.right, node.left)]
+            asked = (s for s in sides if waits(Method(s, "invoke")))
+            return next(asked, None)
         return None
 
     def _name(self, name: str, depth: int) -> Any:
@@ -344,6 +352,25 @@ class Scope:
             module = sys.modules[name_of(called)[0]]
             return Made(module.Connection)
         return made_by(called)
+
+
+def only_tries(node: ast.Call) -> bool:
+    """Whether it says that it does not wait, as `acquire(False)` does."""
+    said = [k.value for k in node.keywords if k.arg in TRIES]
+    if getattr(node.func, "attr", "") in ("acquire", "wait", "join"):
+        said += node.args
+    constants = [v.value for v in said if isinstance(v, ast.Constant)]
+    return any(not c and c is not None for c in constants)
+
+
+def item(owner: Any, key: ast.expr) -> Any:
+    """What stands in a plain dict or list at a constant."""
+    if type(owner) not in (dict, list) or not isinstance(key, ast.Constant):
+        return None
+    try:
+        return owner[key.value]
+    except (LookupError, TypeError):
+        return None
 
 
 def made_by(factory: Any) -> Any:

@@ -12,6 +12,7 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableBinding
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
@@ -234,6 +235,10 @@ def at_the_time_limits(patient: Patient) -> Found:
         or any(graph.step_timeout for graph in patient.graphs)
         or any(getattr(step, "timeout", None) for step in steps)
         or any(sets_a_limit(thing) for thing in patient.reach.objects)
+        or any(
+            bound.kwargs.get("timeout")
+            for bound in patient.reach.of_kind(RunnableBinding)
+        )
     )
     for model in patient.models:
         name = model.model_name
@@ -281,7 +286,16 @@ def at_the_voices(patient: Patient) -> Found:
             who = type(thing).__name__
         if not who or inner is None:
             continue
-        models = inner.of_kind(BaseChatModel)
+        quiet = {
+            id(bound.bound)
+            for bound in inner.of_kind(RunnableBinding)
+            if "nostream" in (bound.config.get("tags") or ())
+        }
+        models = [
+            model
+            for model in inner.of_kind(BaseChatModel)
+            if id(model) not in quiet
+        ]
         if any("nostream" not in (model.tags or ()) for model in models):
             yield (
                 f"a model in {who} speaks in `messages` mode: its words "
