@@ -385,7 +385,7 @@ def gathers(graph, question, show):
 
 @wrong(
     "06.1",
-    "with a limit of 1.3 s it ended before: `seconds` is ignored",
+    "with a limit of 1.2 s it ended before: `seconds` is ignored",
 )
 async def ignores_the_limit(graph, question, seconds):
     text = ""

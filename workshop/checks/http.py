@@ -155,8 +155,10 @@ async def served(app: Any, place: Watch) -> AsyncIterator[Served]:
     thread, _ = in_thread(in_its_thread)
     site, loop = await asyncio.wrap_future(started)
     place.thread = thread.ident
+    # A kept connection may end just when the next request goes out.
+    limits = httpx2.Limits(max_keepalive_connections=0)
     async with httpx2.AsyncClient(
-        base_url=site.url, timeout=PATIENCE
+        base_url=site.url, timeout=PATIENCE, limits=limits
     ) as client:
         found = Served(site.url, client, site.errors)
         watching = asyncio.create_task(_watch(loop, place, found))

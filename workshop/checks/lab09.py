@@ -580,7 +580,8 @@ async def _nothing_lost(site: Served, plays: dict[str, list[Play]]) -> str:
 
 
 async def _start(site: Served, question: str) -> str:
-    asking = start(site.ask("POST", "/runs", params={"question": question}))
+    given = {"params": {"question": question}, "timeout": None}
+    asking = start(site.ask("POST", "/runs", **given))
     await settled(asking.done, asking.done, still=200)
     if not asking.done():
         raise Wrong("POST /runs waits for the run: start it, and return")
