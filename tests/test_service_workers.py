@@ -196,4 +196,8 @@ async def test_an_end_within_seconds(place: Place, workers: int) -> None:
             await client.get("/health")
     for sock in deaf:
         sock.close()
+    process.start(workers, port)
+    async with process.client() as client:  # nothing that was seen is lost
+        after = await reads(client, "t", NAME)
+        await agrees(client, "t", ("Write 500 words", seen), (NAME, after))
     assert "Traceback" not in process.said()
