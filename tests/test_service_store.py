@@ -311,7 +311,7 @@ async def test_who_does_not_read_is_let_go(place: Place) -> None:
     await until(lambda: held() == 5)
     await until(lambda: held() == 0)
     async with process.client() as client:
-        while (await client.get("/health")).json()["runs"]:
+        while (await client.get("/health")).json()["runs"]:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     for sock in deaf:
         sock.close()
