@@ -288,7 +288,7 @@ async def test_a_long_conversation_is_trimmed(place: Place) -> None:
         long = await client.post(
             "/threads/t/runs", json={"message": "a long word " * 60}
         )
-        assert long.status_code == 413
+        assert long.status_code == 413, long.text
         assert "too long" in long.json()["detail"]
         place.model.pace(context_tokens=1000)
         assert (await client.ask(NAME))[-1].name == "done"

@@ -15,10 +15,21 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import openai
+from langchain_core.exceptions import ContextOverflowError
 from langchain_openai import ChatOpenAI
 from openai.types.chat import ChatCompletionChunk
 
 from service.settings import Settings
+
+
+def is_too_long(error: BaseException) -> bool:
+    """Whether the model has no room for what it was given. LangChain looks
+    for the code in the error's text, where newer SDKs do not put it."""
+    code = getattr(error, "code", None)
+    return isinstance(error, ContextOverflowError) or (
+        code == "context_length_exceeded"
+    )
+
 
 FAIR = 32  # chunks that came at once, and then the others' turn
 
