@@ -28,7 +28,7 @@ from service.model import open_model
 from service.runs import Runs
 from service.settings import Settings, in_one_line
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(240)  # a server's start among others
 
 PRICE = "What is the price of the soup?"
 LONG = "Write 60 words"

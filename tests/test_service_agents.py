@@ -10,7 +10,6 @@ from tests import agents, test_service
 from tests.service import text_of
 
 pytestmark = pytest.mark.timeout(240)
-
 at, db, server = test_service.at, test_service.db, test_service.server
 LONG, NAME, PRICE = test_service.LONG, test_service.NAME, test_service.PRICE
 ANSWER = "I am the practice model: I answer from a file, token by token."

@@ -138,11 +138,14 @@ async def test_no_clock_is_asked(place: Place, hours: int) -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 async def test_one_of_two_ends(place: Place, how: int) -> None:
     """Its readers are told elsewhere; a new question is taken at once."""
-    one, other = place.two()
+    one, other = place.two(resume_grace=100)
     async with one.client() as here, other.client() as there:
         before = await here.ask(PRICE, "t0")
-        runs = [await here.ask_and_leave(LONG, 4, f"t{n}") for n in range(9)]
+        place.model.pace(per_token=0.5)
+        asks = [here.ask_and_leave(LONG, 4, f"t{n}") for n in range(9)]
+        runs = await asyncio.gather(*asks)
         one.stop(how)
+        place.model.pace(per_token=0)
         for n, (run, seen) in enumerate(runs):
             rest = await there.resume(run, seen[-1].number)
             assert rest[-1].data["code"] == "interrupted"
@@ -196,4 +199,8 @@ async def test_an_end_within_seconds(place: Place, workers: int) -> None:
             await client.get("/health")
     for sock in deaf:
         sock.close()
+    process.start(workers, port)
+    async with process.client() as client:  # nothing that was seen is lost
+        after = await reads(client, "t", NAME)
+        await agrees(client, "t", ("Write 500 words", seen), (NAME, after))
     assert "Traceback" not in process.said()

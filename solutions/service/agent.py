@@ -12,12 +12,11 @@ from langchain.agents.middleware import (
     ModelResponse,
     wrap_model_call,
 )
-from langchain_core.exceptions import ModelError
 from langchain_core.messages import trim_messages
 from langchain_core.messages.utils import count_tokens_approximately
 from langgraph.graph.state import CompiledStateGraph
 
-from service.model import open_model, too_long
+from service.model import is_too_long, open_model
 from service.settings import Settings
 
 NAME = "Chat"  # the title of the page
@@ -59,8 +58,8 @@ async def open_agent(settings: Settings) -> AsyncIterator[CompiledStateGraph]:
                 return await handler(request)
             try:
                 return await handler(request.override(messages=newest))
-            except ModelError as error:
-                if not too_long(error):
+            except Exception as error:
+                if not is_too_long(error):
                     raise
                 room //= 2
 

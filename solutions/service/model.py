@@ -21,14 +21,17 @@ from openai.types.chat import ChatCompletionChunk
 
 from service.settings import Settings
 
-FAIR = 32  # chunks that came at once, and then the others' turn
 
-
-def too_long(error: BaseException) -> bool:
-    """Whether a model was given more than it takes."""
+def is_too_long(error: BaseException) -> bool:
+    """Whether the model has no room for what it was given. LangChain looks
+    for the code in the error's text, where newer SDKs do not put it."""
     code = getattr(error, "code", None)
-    overflow = isinstance(error, ContextOverflowError)
-    return overflow or code == "context_length_exceeded"
+    return isinstance(error, ContextOverflowError) or (
+        code == "context_length_exceeded"
+    )
+
+
+FAIR = 32  # chunks that came at once, and then the others' turn
 
 
 class TextAsDicts(openai.AsyncStream[object]):

@@ -35,7 +35,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from service.listener import Listener, answering_nodes, visible
 from service.logs import about, bug, note
-from service.model import too_long
+from service.model import is_too_long
 from service.settings import Settings
 from service.store import (
     GAP,
@@ -779,7 +779,7 @@ def verdict(error: Exception) -> tuple[HTTPException, str]:
     kind = type(error).__name__
     names = {type(each).__name__ for each in causes(error)}
     match error:
-        case _ if too_long(error):
+        case _ if is_too_long(error):
             why = "the conversation is too long for the model"
             return refusal(413, why), "too_long"
         case ModelRateLimitError():
