@@ -30,7 +30,7 @@ from jupyter_client.manager import AsyncKernelManager, KernelManager
 from jupyter_client.provisioning import LocalProvisioner
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 
-ZYGOTE = "WORKSHOP_ZYGOTE"  # where the zygote listens; workers inherit it
+ZYGOTE = "NOTEBOOK_ZYGOTE"  # where the zygote listens; workers inherit it
 HAS_IPC = sys.platform != "win32"
 # The system libraries of macOS do not survive a fork.
 HAS_FORK = sys.platform == "linux"
