@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--repository", default="", metavar="URL")
     address = parser.parse_args(argv).repository.rstrip("/")
     shutil.rmtree(PAGES, ignore_errors=True)
+    shutil.rmtree(SITE, ignore_errors=True)
     copy_pages(address)
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "-q"]
     command += ["--keep-going", "-c", ROOT / "site", PAGES, SITE]

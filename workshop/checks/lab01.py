@@ -146,12 +146,12 @@ async def _serve(answer: Answer, guests: int) -> None:
         ) from None
 
     model.must_be_used("llm")
-    model.watch.must_not_block(": at most 1 request was in flight")
-    if threads != {threading.get_ident()}:
+    if threads - {threading.get_ident()}:
         raise Wrong(
             "each call held a thread: however large their pool is, it is a "
             "limit"
         )
+    model.watch.must_not_block(": at most 1 request was in flight")
     calls = model.calls
     if len(calls) < guests:
         raise Wrong(
