@@ -109,6 +109,7 @@ await check("02.1", serve_gently)
 # cell runs that version in a process of its own, and brings `answer_all`.
 
 # %% tags=["folded"]
+import os
 import subprocess
 import sys
 
@@ -122,7 +123,10 @@ for batch in (["What is LangGraph?"], ["Why async?"]):
     print(batch, "is answered")
 """
 done = subprocess.run(
-    [sys.executable, "-c", SCRIPT], capture_output=True, text=True
+    [sys.executable, "-c", SCRIPT],
+    env=os.environ | {"NO_COLOR": "1"},  # Python 3.13 colours its errors
+    capture_output=True,
+    text=True,
 )
 print(done.stdout.strip())
 print(done.stderr.splitlines()[-1])
