@@ -754,11 +754,19 @@ await said(asyncio.to_thread(run_sync))
 # **Why.** `astream` gives a stream, which you loop over; `ainvoke` gives a
 # coroutine, which you await; `stream` gives a sync generator. Each wants its
 # own word. **Mend.** `async for part in graph.astream(...)`, without `await`.
+# Since Python 3.14 the words are `'async_generator' object can't be awaited`.
 
 
 # %%
-async def awaits_a_stream():
-    return await graph_of(greet).astream(ASK)
+WORDINGS = (
+    "object async_generator can't be used in 'await' expression",
+    "'async_generator' object can't be awaited",  # since Python 3.14
+)
+try:
+    await graph_of(greet).astream(ASK)
+except TypeError as error:
+    print("TypeError:", " / ".join(WORDINGS))
+    print("one of them here:", str(error) in WORDINGS)
 
 
 async def loops_over_stream():
@@ -773,7 +781,6 @@ async def loops_over_astream():
     return parts
 
 
-await said(awaits_a_stream())
 await said(loops_over_stream())
 await said(loops_over_astream())
 
