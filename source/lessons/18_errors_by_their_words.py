@@ -1041,6 +1041,10 @@ async def stops_in_time(**options):
     return ended
 
 
+# %% [markdown]
+# One server has no limit, the other one has a second. The log has the words.
+
+# %%
 log = BufferingHandler(99)
 logger = logging.getLogger("uvicorn.error")
 logger.addHandler(log)
