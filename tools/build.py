@@ -398,7 +398,8 @@ def sheet_of(target: Target) -> dict[Path, str]:
 async def build(target: Target, force: bool, fresh: bool) -> str:
     """Bring one notebook up to date and return what was done."""
     stored = target.stored()
-    if stored and current(target, stored) and not (force or fresh):
+    same = stored and current(target, stored) and not fresh
+    if same and not force:
         adopt(target, stored)
         done = "text only"
     else:
@@ -407,10 +408,8 @@ async def build(target: Target, force: bool, fresh: bool) -> str:
         await execute(target)
         took = time.perf_counter() - start
         done = f"executed in {took:.1f} s"
-        before = seconds_of(stored) if stored and not fresh else 0
-        # A busy machine is slower: what a build measured once is kept.
-        steady = before and before / 2 < took < before * 2
-        target.seconds = before if steady else round(took)
+        # A busy machine is slower: what was measured of this code is kept.
+        target.seconds = (same and seconds_of(stored)) or round(took)
         if stored and not fresh:
             keep(target.cells, stored.cells)
     changed = unlike(files_of(target))

@@ -258,9 +258,10 @@ class _Attempt:
 
     async def _stop(self) -> None:
         """End what still runs; a thread in a blocking call is left alone."""
-        if self.loop is not None and not self.loop.is_closed():
-            for task in asyncio.all_tasks(self.loop):
-                self.loop.call_soon_threadsafe(task.cancel)
+        if self.loop is not None:
+            with suppress(RuntimeError):  # it closes just now
+                for task in asyncio.all_tasks(self.loop):
+                    self.loop.call_soon_threadsafe(task.cancel)
         for _ in range(10):
             await asyncio.sleep(0.05)
             if self.future.done():
