@@ -24,7 +24,7 @@ from tools.site import SITE
 pytest.importorskip("sphinx", reason="the website's packages are not there")
 
 # The first test waits until all pages are made.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 
 INDEX = "index.html"
 PAGES = (

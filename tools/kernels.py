@@ -190,7 +190,8 @@ def zygote() -> Iterator[None]:
         finally:
             del os.environ[ZYGOTE]
             process.stdin.close()
-            process.wait(10)
+            process.kill()  # it may be at its imports
+            process.wait()
 
 
 # --- the pytest plugin
