@@ -49,6 +49,9 @@ finally:
 """
 
 
+_sockets = tempfile.TemporaryDirectory(prefix="kernels-")
+
+
 class Forked:
     """A process that the zygote forked, in the form of a `Popen`.
 
@@ -82,20 +85,23 @@ class Forked:
         if self.returncode is None:
             try:
                 os.kill(self.pid, 0)
-                closed, _, _ = select.select([self.line], [], [], 0)
-            except (ProcessLookupError, ValueError):
-                closed = [self.line]
-            if closed:
+                ended = self._ended(0)
+            except ProcessLookupError:
+                ended = True
+            if ended:
                 self.returncode = 1
                 self.line.close()
         return self.returncode
 
+    def _ended(self, timeout: float | None) -> bool:
+        line = select.poll()  # `select.select` knows no number above 1023
+        line.register(self.line, select.POLLIN)
+        return bool(line.poll(None if timeout is None else timeout * 1000))
+
     def wait(self, timeout: float | None = None) -> int | None:
-        if self.poll() is None:
-            select.select([self.line], [], [], timeout)
-        if self.poll() is None:
+        if self.poll() is None and not self._ended(timeout):
             raise subprocess.TimeoutExpired("a forked process", timeout)
-        return self.returncode
+        return self.poll()
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
@@ -129,7 +135,7 @@ def manager_of(kind: type[KernelManager]) -> KernelManager:
         transport="ipc" if HAS_IPC else "tcp",
     )
     if HAS_IPC:
-        manager.ip = os.path.join(tempfile.mkdtemp(prefix="kernel-"), "ipc")
+        manager.ip = os.path.join(_sockets.name, uuid.uuid4().hex[:8])
     if ZYGOTE in os.environ:
         manager.kernel_id = str(uuid.uuid4())
         manager.provisioner = WarmProvisioner(
