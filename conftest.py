@@ -4,7 +4,9 @@ import os
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -100,10 +102,13 @@ def pytest_collection_modifyitems(
 
 
 LONGEST = (
-    "test_exercises.py",
-    "test_browser.py",
     "test_browser_board.py",
+    "test_browser.py",
+    "test_service_workers.py",
+    "test_service_store.py",
+    "test_service_fuzz.py",
     "test_chat_page.py",
+    "test_exercises.py",
 )
 # What needs no browser, no database, no notebook and no long wait.
 QUICK = (
@@ -120,12 +125,16 @@ QUICK = (
     "test_style.py",
 )
 LAB = re.compile(r"tests/test_exercises\.py::\w+\[\d\d")
+# Each of their tests starts its own processes, and waits for them.
+ALONE = re.compile(r"tests/test_service_(workers|store)\.py::")
 
 
 def group_of(nodeid: str) -> str:
-    """What runs in one worker: a file, of the exercises a lab."""
+    """What runs in one worker: a file, a lab, or a test that waits long."""
     lab = LAB.match(nodeid)
-    return lab[0].split("[")[1] if lab else nodeid.split("::")[0]
+    if lab:
+        return lab[0].split("[")[1]
+    return nodeid if ALONE.match(nodeid) else nodeid.split("::")[0]
 
 
 class ByGroup(LoadScopeScheduling):
@@ -133,6 +142,20 @@ class ByGroup(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Any]:
+    """The PostgreSQL of this worker; None where it is not installed."""
+    from tests.postgres import NoPostgres, postgres
+
+    try:
+        with postgres() as started:
+            yield started
+    except NoPostgres:
+        if os.environ.get("CI") and sys.platform == "linux":
+            raise
+        yield None
 
 
 def pytest_terminal_summary(terminalreporter, exitstatus, config) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage
 from pydantic import ValidationError
 
-from tests.postgres import NoPostgres, Postgres, postgres
 from tests.service import SOLUTIONS, Client, events_of, text_of, until
 from workshop.model import Meter, Model, practice_model
 from workshop.serve import serve
@@ -64,22 +62,12 @@ async def place(
     assert site.errors == []
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres | None]:
-    try:
-        with postgres() as running:
-            yield running
-    except NoPostgres:
-        if os.environ.get("CI") and sys.platform == "linux":
-            raise
-        yield None
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
-def db(request: Any, server: Postgres | None, tmp_path: Path) -> str:
+def db(request: Any, tmp_path: Path) -> str:
     """Where an empty store is, of each kind."""
     if request.param == "sqlite":
         return str(tmp_path / "service.db")
+    server = request.getfixturevalue("server")
     if server is None:
         pytest.skip("PostgreSQL is not installed")
     return server.database()

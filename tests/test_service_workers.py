@@ -27,7 +27,7 @@ from tests.service_place import (
 )
 
 pytestmark = service_place.marks
-server, place = service_place.server, service_place.place
+place = service_place.place
 
 
 # --- two workers of one command
