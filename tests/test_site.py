@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import re
 import subprocess
 import sys
 import threading
@@ -122,6 +123,27 @@ def test_dead_links_are_found(tmp_path: Path) -> None:
     path.write_text(text)
     found = [*dead({path: Parsed(text)})]
     assert found == ["page.html: #b", "page.html: c.html", "page.html: d"]
+
+
+def test_each_term_is_linked_by_its_lesson_or_before() -> None:
+    lessons = sorted((ROOT / "source" / "lessons").glob("[0-9]*.py"))
+    first: dict[str, str] = {}
+    for path in lessons:
+        for place in re.findall(
+            r"glossary\.md#([\w-]+)", path.read_text("utf-8")
+        ):
+            first.setdefault(place, path.stem)
+    text = (ROOT / "notebooks" / "glossary.md").read_text("utf-8")
+    terms = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    assert len(terms) > 30
+    late = []
+    for term in terms:
+        heading = term.partition("\n")[0]
+        [lesson] = re.findall(r"\[Lesson (\d\d)\]", term)
+        linked = first.get(heading.lower().replace(" ", "-"), "nowhere")
+        if linked[:2] > lesson:
+            late.append(f"{heading}: {linked}")
+    assert late == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
