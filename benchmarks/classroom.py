@@ -7,6 +7,8 @@ long, and what memory they take.
 
     --own         no shared practice model: each kernel starts its own
     --hub FOLDER  the environment with JupyterHub, made if it is not there
+    --alone       no class: one person, from a fresh clone to the first token,
+                  with empty caches of pip and uv, and again with full ones
 
 The learners are no users of the system, and nothing leaves this machine.
 """
@@ -71,8 +73,12 @@ def main() -> None:
     )
     parser.add_argument("learners", nargs="?", type=int, default=30)
     parser.add_argument("--own", action="store_true")
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--hub", type=Path, default=ROOT / "build" / "hub")
     options = parser.parse_args()
+    if options.alone:
+        alone()
+        return
     environment(options.hub)
     with hub(options.hub.absolute(), options.own) as (url, process):
         results = asyncio.run(everybody(url, options.learners))
@@ -255,6 +261,33 @@ def memory(hub: psutil.Process) -> dict[str, float]:
             name = "the Hub"
         used[name] += process.memory_full_info().pss / 1e6
     return used
+
+
+def alone() -> None:
+    """Print the seconds that a newcomer waits, in a kernel's own shell."""
+    book = json.loads((ROOT / "notebooks/00_start_here.ipynb").read_text())
+    cells = [c for c in book["cells"] if c["cell_type"] == "code"]
+    codes = ["".join(cell["source"]) for cell in cells]
+    [first, *_] = [n for n, code in enumerate(codes) if "async for" in code]
+    code = "\n".join(codes[: first + 1])
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+        names = ("UV_CACHE_DIR", "PIP_CACHE_DIR")
+        caches = {name: f"{place}/{name}" for name in names}
+        for kind in ("empty", "full"):
+            clone = Path(place, kind)
+            begin = time.perf_counter()
+            subprocess.check_call(["git", "clone", "-q", ROOT, clone])
+            start = [sys.executable, "start.py", "setup"]
+            subprocess.check_call(start, cwd=clone, env=os.environ | caches)
+            ready = time.perf_counter() - begin
+            shell = [clone / ".venv" / "bin" / "ipython", "-c", code]
+            with subprocess.Popen(shell, stdout=subprocess.PIPE) as run:
+                while run.stdout.read(1) != b"|":
+                    pass
+                token = time.perf_counter() - begin
+                run.stdout.read()
+            print(f"{kind} caches: set up after {ready:.0f} s,", end=" ")
+            print(f"first token after {token:.0f} s")
 
 
 if __name__ == "__main__":
