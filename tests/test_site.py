@@ -28,6 +28,7 @@ pytest.importorskip("sphinx", reason="the website's packages are not there")
 pytestmark = pytest.mark.timeout(400)
 
 INDEX = "index.html"
+REPOSITORY = "https://github.com/NAME/REPO"
 PAGES = (
     INDEX,
     "notebooks/01_sync_vs_async.html",
@@ -35,14 +36,23 @@ PAGES = (
     "notebooks/glossary.html",
     "exercises/01_sync_vs_async.html",
 )
+# Of these lessons slides are made, and their links followed, too.
+DECKS = ("01", "05")
 PHONE = {"width": 375, "height": 700}
 
 
 @pytest.fixture(scope="module")
 def site() -> Path:
-    command = [sys.executable, "tools/site.py"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    slides = ["tools/slides.py", SITE / "slides", *DECKS]
+    pages = ["tools/site.py", "--repository", REPOSITORY]
+    for command in (pages, slides):
+        run = subprocess.run(
+            [sys.executable, *command],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr
     return SITE
 
 
@@ -115,6 +125,25 @@ def test_no_link_is_dead(site: Path) -> None:
     pages = {path: Parsed(path.read_text("utf-8")) for path in found}
     assert sum(len(page.links) for page in pages.values()) > 1000
     assert [*dead(pages)] == []
+
+
+def test_each_lesson_can_be_launched(site: Path) -> None:
+    colab = "https://colab.research.google.com/github/NAME/REPO/blob/main"
+    binder = "https://mybinder.org/v2/gh/NAME/REPO/main?urlpath=lab/tree"
+    for folder in ("notebooks", "exercises", "solutions"):
+        for path in sorted((ROOT / folder).glob("[0-9]*.ipynb")):
+            name = f"{folder}/{path.name}"
+            page = (site / name).with_suffix(".html").read_text("utf-8")
+            assert f'href="{colab}/{name}"' in page
+            assert f'href="{binder}/{name}"' in page
+            assert f"!git clone {REPOSITORY} course" in page
+
+
+def test_slides_begin_at_headings(site: Path) -> None:
+    for deck in DECKS:
+        [path] = (site / "slides").glob(f"{deck}_*.slides.html")
+        text = path.read_text("utf-8")
+        assert text.count("<section>") > text.count("<h2") > 5
 
 
 def test_dead_links_are_found(tmp_path: Path) -> None:

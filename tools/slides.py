@@ -45,6 +45,8 @@ def main() -> None:
     shutil.copytree(PICTURES, folder / "pictures", dirs_exist_ok=True)
     exporter = SlidesExporter()
     exporter.reveal_scroll = True  # a long cell can be read to its end
+    # Room for lines of 79 columns.
+    exporter.reveal_width, exporter.reveal_height = "1280", "720"
     if options.local:
         exporter.reveal_url_prefix = "node_modules/reveal.js"
         exporter.require_js_url = "node_modules/requirejs/require.js"
