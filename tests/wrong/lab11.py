@@ -208,9 +208,7 @@ async def asks_equal_ones_once(graph, questions, limit):
     return [found[question] for question in questions]
 
 
-@wrong(
-    "11.1", "a bug in a node was not raised: it is among the texts, or lost"
-)
+@wrong("11.1", "a bug in a node was swallowed: let it out")
 async def keeps_the_exceptions(graph, questions, limit):
     turn = asyncio.Semaphore(limit)
 
