@@ -492,7 +492,7 @@ async def has_a_file_of_its_own(llm, path, thread, text):
             yield word
 
 
-@wrong("14.1", "it swallowed an error of the model: a bug in a node")
+@wrong("14.1", "a bug in a node was swallowed: let it out")
 async def swallows_what_fails(llm, path, thread, text):
     async with AsyncSqliteSaver.from_conn_string(path) as saver:
         try:
@@ -601,7 +601,7 @@ async def tells_each_twice(graph, thread, text):
         yield task["name"]
 
 
-@wrong("14.2", "it swallowed an error of a node: a bug in a node")
+@wrong("14.2", "a bug in a node was swallowed: let it out")
 async def swallows_an_error(graph, thread, text):
     state = await graph.aget_state(on(thread))
     given = None if state.next else ask(text)

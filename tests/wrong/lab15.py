@@ -143,7 +143,7 @@ def sends_the_others_away(graph):
     return asked
 
 
-@wrong("15.1", "it swallowed an error of the graph: a bug in a node")
+@wrong("15.1", "a bug in a node was swallowed: let it out")
 def keeps_errors_to_itself(graph):
     locks = defaultdict(asyncio.Lock)
 

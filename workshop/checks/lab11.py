@@ -91,7 +91,7 @@ async def _holds_a_place(answer: Answer, places: int) -> None:
 async def so_many_at_a_time(answer: Answer) -> str:
     """11.1: run questions under a limit, in order, without pauses."""
     tried = [(QUESTIONS, 3), (QUESTIONS[:6], 2), (QUESTIONS[:3], 5)]
-    tried.append((["Tea?", "Cake?", "Tea?", "Tea?"], 3))
+    tried += [(["Tea?", "Cake?", "Tea?", "Tea?"], 3), (QUESTIONS[:2], 1)]
     await together(*(_limited(answer, *given) for given in tried))
     await _empty_text(answer)
     for kind, error in failures().items():

@@ -35,6 +35,7 @@ from workshop.checks.kit import (
     stop,
     stream_of,
     texts_of,
+    together,
     until,
 )
 from workshop.checks.threads import ask, on
@@ -424,10 +425,12 @@ async def limited_banquet(answer: Answer) -> str:
     orders = [f"Table {n} orders" for n in (9, 2, 7, 4, 4, 6, 3, 8, 1)]
     most = await _cook(answer, model, graph, orders)
     await _spoil(answer, model, graph, orders)
-    again = await _cook(answer, model, graph, [*orders, *orders])
     other = ScriptedModel.watching(answer, _dish)
-    graph = chat_graph(other, InMemorySaver())
-    few = await _cook(answer, other, graph, orders[:3])
+    others = chat_graph(other, InMemorySaver())
+    again, few = await together(
+        _cook(answer, model, graph, [*orders, *orders]),
+        _cook(answer, other, others, orders[:3]),
+    )
     if (again, few) != (LIMIT, 3):
         raise Wrong(f"a second banquet had {again} orders in the kitchen")
     return (
