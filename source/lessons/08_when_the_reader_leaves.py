@@ -146,7 +146,8 @@ async def cancel_again_and_again(task):
 for end in (cancel_once, cancel_again_and_again):
     meter = model.meter()
     reading = asyncio.create_task(read_story())
-    await asyncio.sleep(0.6)
+    while meter.read().tokens_sent < 3:
+        await asyncio.sleep(0.05)
     await end(reading)
     await idle(meter)
     print(f"{end.__name__}: {meter.cut_off} cut off")
