@@ -514,23 +514,6 @@ def has_another_path(tokens):
 # --- what the first judges did not see
 
 
-@wrong("10.1", "it waited before it refused: say 503 at once")
-def waits_a_little_for_a_place(tokens, cap):
-    places = asyncio.Semaphore(cap)
-
-    async def place():
-        try:
-            await asyncio.wait_for(places.acquire(), 2)
-        except TimeoutError:
-            raise HTTPException(503, "full", {"Retry-After": "1"}) from None
-        try:
-            yield
-        finally:
-            places.release()
-
-    return app_with(place, tokens)
-
-
 @wrong(
     "10.2",
     "a new question came, and the answer before it was written on",

@@ -392,39 +392,6 @@ async def closes_its_stream(graph, topics, limit):
 # --- what the first judges did not see
 
 
-@wrong(
-    "13.1",
-    "it raised an exception that was a piece: a piece may be anything",
-)
-async def raises_what_is_a_piece(streams, size):
-    queue = asyncio.Queue(size)
-
-    async def pump(label, stream):
-        try:
-            async with aclosing(stream):
-                async for piece in stream:
-                    await queue.put((label, piece))
-            await queue.put((label, queue))
-        except Exception as error:
-            await queue.put((label, error))
-
-    tasks = [asyncio.create_task(pump(*item)) for item in streams.items()]
-    still_open = len(tasks)
-    try:
-        while still_open:
-            label, piece = await queue.get()
-            if isinstance(piece, Exception):
-                raise piece
-            if piece is queue:
-                still_open -= 1
-            else:
-                yield label, piece
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 @wrong("13.2", "a note was empty, and it yielded []: it is a note")
 async def drops_an_empty_note(graph, topics, limit):
     async for part in run_of(graph, topics, limit):

@@ -250,11 +250,11 @@ def _maker(model: ScriptedModel) -> Callable[..., Any]:
 async def what_came_in_time(answer: Answer) -> str:
     """12.2: return what has come within the time, and end the rest."""
     clock = Clock()
+    await _waits(answer, clock)
     model = ScriptedModel.watching(answer, _slow)
     given = {"graph": chat_graph(model), "questions": QUESTIONS[:3]}
     value = await _outcome(all_at_once(answer, model, **given, seconds=600))
     _texts(value, QUESTIONS[:3], 3, "with all the time")
-    await _waits(answer, clock)
     for late, seconds in ([1], 60), ([0, 3], 600):
         await _some_are_late(answer, clock, late, seconds)
     for kind, error in failures().items():
@@ -272,6 +272,7 @@ async def _waits(answer: Answer, clock: Clock) -> None:
     given = {"graph": chat_graph(model), "questions": QUESTIONS[:1]}
     asking = start(result(answer, **given, seconds=600))
     await model.waits_for(1, asking)
+    model.must_be_used("graph")
     clock.forward(570)
     await settled(asking.done, asking.done, still=FEW)
     gave_up = asking.done() or model.cut_off
