@@ -11,7 +11,6 @@ import urllib.request
 import pytest
 
 import workshop.model
-from tools.kernels import python
 from workshop.model import WorkshopError, practice_model
 
 CONNECT = "from workshop.model import connect; model = connect()\n"
@@ -24,7 +23,7 @@ CLEAN = {
 
 def run(script: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        python(script),
+        [sys.executable, "-c", script],
         env=CLEAN | env,
         capture_output=True,
         text=True,
