@@ -158,7 +158,7 @@ class Play:
             for part in self.parts:
                 if part is PAUSE:
                     while not blocked and not self._may_pass():
-                        time.sleep(TURN)
+                        time.sleep(5 * TURN)  # there may be many
                 elif isinstance(part, BaseException):
                     self.outcome = "failed"
                     raise part
@@ -198,11 +198,16 @@ class Watch:
         self.blocking.append(self._line_that_waits())
 
     def _line_that_waits(self) -> str | None:
-        for _ in range(20):  # a free loop leaves the line at once
-            line = line_on(
-                stack_of(sys._current_frames()[self.thread]), self.file
-            )
-            if line is None or threading.get_ident() == self.thread:
+        """The line at which the loop stands still; a free one moves on."""
+        before, still = None, 0
+        for _ in range(300):
+            frame = sys._current_frames()[self.thread]
+            line = line_on(stack_of(frame), self.file)
+            still = still + 1 if frame is before else 0
+            before = frame
+            if line is None or still == 20:
+                break
+            if threading.get_ident() == self.thread:
                 break
             time.sleep(0.01)
         return line
@@ -335,6 +340,17 @@ class ScriptedModel(BaseChatModel):
         """Raise Wrong if the answer asked some other model, or none."""
         if not self._calls:
             raise Wrong(_not_used(name))
+
+    async def value_of(self, answer: asyncio.Task[T], name: str) -> T:
+        """What the answer returns; Wrong if it did not use this model.
+
+        Who waits for some other model never ends.
+        """
+        if not answer.done():
+            self.must_be_used(name)
+        value = await answer
+        self.must_be_used(name)
+        return value
 
     def must_be_idle(self, who: str) -> None:
         """Raise Wrong if a call still runs after ``who`` has left."""
