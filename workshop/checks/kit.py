@@ -152,12 +152,12 @@ class Play:
             self.waiting = False
             self.outcome = self.outcome or "cut off"
 
-    def stream_in_thread(self, blocked: bool) -> Iterator[Any]:
-        """The parts for a blocking call; no PAUSE if the loop waits."""
+    def stream_in_thread(self, no_pause: Callable[[], bool]) -> Iterator[Any]:
+        """The parts for a blocking call; no PAUSE if nobody could end it."""
         try:
             for part in self.parts:
                 if part is PAUSE:
-                    while not blocked and not self._may_pass():
+                    while not no_pause() and not self._may_pass():
                         time.sleep(5 * TURN)  # there may be many
                 elif isinstance(part, BaseException):
                     self.outcome = "failed"
@@ -250,6 +250,12 @@ def words(asked: str) -> list[Any]:
     return ["A", " reply", " to", f" {asked}"]
 
 
+def _running_task() -> asyncio.Task[Any] | None:
+    with suppress(RuntimeError):
+        return asyncio.current_task()
+    return None
+
+
 class ScriptedModel(BaseChatModel):
     """A chat model whose answer to a user's text is ``script(text)``.
 
@@ -262,6 +268,7 @@ class ScriptedModel(BaseChatModel):
     watch: Any = Field(default_factory=lambda: Watch(None))
     _calls: list[Call] = PrivateAttr(default_factory=list)
     _peak: int = PrivateAttr(default=0)
+    _judge: Any = PrivateAttr(default_factory=_running_task)
 
     @classmethod
     def watching(
@@ -394,19 +401,46 @@ class ScriptedModel(BaseChatModel):
     def _stream(
         self, messages: list[BaseMessage], *_: Any, **__: Any
     ) -> Iterator[ChatGenerationChunk]:
-        call = self._begin(messages)
-        self.watch.note_blocking_call()
-        blocked = self.watch.blocking[-1] is not None
-        for part in call.stream_in_thread(blocked):
+        for part in self._begin_blocking(messages):
             yield ChatGenerationChunk(message=_chunk(part))
 
     def _generate(
         self, messages: list[BaseMessage], *_: Any, **__: Any
     ) -> ChatResult:
+        return _whole(list(self._begin_blocking(messages)))
+
+    def _begin_blocking(self, messages: list[BaseMessage]) -> Iterator[Any]:
         call = self._begin(messages)
         self.watch.note_blocking_call()
         blocked = self.watch.blocking[-1] is not None
-        return _whole(list(call.stream_in_thread(blocked)))
+
+        def no_pause() -> bool:
+            """The loop waits for it, or its judge has ended."""
+            return blocked or (self._judge is not None and self._judge.done())
+
+        return call.stream_in_thread(no_pause)
+
+
+class AgentModel(ScriptedModel):
+    """A scripted model that takes tools; its script may call one.
+
+    When the tool's result comes, the script gets an empty text.
+    """
+
+    def _begin(self, messages: list[BaseMessage]) -> Call:
+        call = super()._begin(messages)
+        if messages[-1].type == "tool":
+            call.parts = self.script("")
+        return call
+
+    def bind_tools(self, *_: Any, **__: Any) -> AgentModel:
+        return self
+
+
+def tool_call(name: str, args: str, index: int = 0) -> AIMessageChunk:
+    """A call of a tool, ``args`` as JSON, in one piece."""
+    piece = {"name": name, "args": args, "id": f"call_{index}", "index": index}
+    return AIMessageChunk(content="", tool_call_chunks=[piece])
 
 
 def _chunk(part: Any) -> AIMessageChunk:
@@ -420,7 +454,11 @@ def _whole(parts: list[Any]) -> ChatResult:
     for part in parts:
         whole = whole + _chunk(part)
     message = AIMessage(
-        content=whole.content, tool_calls=whole.tool_calls, id=whole.id
+        content=whole.content,
+        tool_calls=whole.tool_calls,
+        usage_metadata=whole.usage_metadata,
+        response_metadata=whole.response_metadata,
+        id=whole.id,
     )
     return ChatResult(generations=[ChatGeneration(message=message)])
 

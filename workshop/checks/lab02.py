@@ -188,15 +188,16 @@ class _Order:
 
 
 async def _order_fails(answer: Answer) -> None:
+    """The model fails, then the menu."""
     for what, error in failures().items():
-        for menu in ("Soup.", error):
+        for parts in (["Soup", error], ["Soup"]):
 
-            def read_menu(menu: Any = menu) -> str:
-                if isinstance(menu, Exception):
-                    raise menu
-                return menu
+            def read_menu(parts: list[Any] = parts) -> str:
+                if len(parts) == 1:
+                    raise error  # noqa: B023
+                return "Soup."
 
-            model = ScriptedModel(script=lambda _, e=error: ["Soup", e])
+            model = ScriptedModel(script=lambda _, parts=parts: parts)
             given = {"graph": chat_graph(model), "question": "Hot?"}
             stream = stream_of(answer, **given, read_menu=read_menu)
             try:
