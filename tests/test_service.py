@@ -25,6 +25,7 @@ from workshop.serve import serve
 sys.path.insert(0, str(SOLUTIONS))
 from service.app import create_app
 from service.model import open_model
+from service.memory import graph_of
 from service.runs import Runs
 from service.settings import Settings, in_one_line
 
