@@ -362,14 +362,15 @@ class Runs:
             await asyncio.sleep(TICK)
 
     async def _tick(self) -> None:
-        runs = list(self.runs.values())
+        # One that begins meanwhile may not be among what is found.
+        runs = [run for run in self.runs.values() if run.task]
         counts = [len(run.events) for run in runs]
         fresh = {run.id: run.events[run.kept :] for run in runs}
         ours = await self.store.keep(fresh)
         now = time.monotonic()
         for run, kept in zip(runs, counts, strict=True):
             run.kept = kept
-            if run.task is None or run.id not in self.runs:
+            if run.id not in self.runs:
                 continue
             stop, reads = ours.get(run.id, (None, 0))
             if reads != run.reads:
