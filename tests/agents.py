@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import time
@@ -30,6 +31,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "solutions"))
 from service.model import open_model
 from service.settings import Settings
 
+LONG = 16 if os.environ.get("SERVICE_TEST_LONG") else 4
+BLOCKS = int(os.environ.get("SERVICE_BLOCKS", LONG))  # seconds
+
 
 async def price(dish: str) -> dict[str, Any]:
     """Look up the price of a dish."""
@@ -47,11 +51,11 @@ def an_agent(make: Callable[[ChatOpenAI], Any]) -> Any:
 
 @an_agent
 def blocking(llm: ChatOpenAI) -> Any:
-    """Its tool blocks the loop of its process for 4 s."""
+    """Its tool blocks the loop of its process."""
 
     async def price(dish: str) -> dict[str, Any]:
         """Look up the price of a dish."""
-        time.sleep(4)  # noqa: ASYNC251
+        time.sleep(BLOCKS)  # noqa: ASYNC251
         return {"dish": dish, "euros": 9}
 
     return create_agent(llm, [price])
@@ -431,7 +435,7 @@ def deaf(llm: ChatOpenAI) -> Any:
 
     def price(dish: str) -> str:
         """Look up the price of a dish."""
-        time.sleep(20)
+        time.sleep(BLOCKS)
         return "9"
 
     return create_agent(llm, [price])

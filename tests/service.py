@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from uuid import uuid4
 import httpx2
 
 from tools.build import ROOT
-from workshop.model import Model
+from workshop.model import LOOPBACK, Model
 
 SOLUTIONS = ROOT / "solutions"
 
@@ -113,8 +113,12 @@ class Client(httpx2.AsyncClient):
 class Process:
     """The service as it is run for users: uvicorn and its workers.
 
-    `settings` are variables without their prefix: `max_runs=3`.
+    `settings` are variables without their prefix: `max_runs=3`. `within` is a
+    command that runs a command: on another machine, say.
     """
+
+    within: Sequence[str] = ()
+    host = LOOPBACK
 
     def __init__(self, model: Model, folder: Path, **settings: object) -> None:
         settings = {"db": folder / "service.db"} | settings
@@ -137,8 +141,11 @@ class Process:
     def start(self, workers: int = 1, port: int = 0) -> str:
         """Start it by the README's command, and return its address when
         every worker is up."""
-        command = [sys.executable, "-m", "uvicorn", "service:app"]
-        command += ["--app-dir", str(SOLUTIONS), "--port", str(port)]
+        command = [*self.within, sys.executable, "-m", "uvicorn"]
+        command += ["service:app", "--app-dir", str(SOLUTIONS)]
+        command += ["--port", str(port)]
+        if self.host != LOOPBACK:
+            command += ["--host", self.host]
         if workers > 1:
             command += ["--workers", str(workers)]
         with self.log.open("wb") as log:

@@ -30,8 +30,8 @@ LINK: dict[str, Any] = {  # a network that is gone is noticed within 15 s
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
     "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=3"
-    " -c tcp_keepalives_count=3 -c idle_session_timeout=0 -c lock_timeout=2s"
-    " -c idle_in_transaction_session_timeout=60s",
+    " -c tcp_keepalives_count=3 -c tcp_user_timeout=10s -c lock_timeout=2s"
+    " -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=60s",
     "autocommit": True,
     "prepare_threshold": None,  # a pooler may change the server's end
 }
