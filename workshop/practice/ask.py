@@ -128,9 +128,26 @@ class Ask:
         """Whether somebody has answered the user's last prompt."""
         _, since = self.prompt()
         return any(
-            turn.role != "system" and not turn.calls and not is_handoff(turn)
+            turn.role != "system" and not turn.calls
             for turn in since
+            if not self.is_handoff(turn)
         )
+
+    def is_handed(self) -> bool:
+        """Whether the word was given to another agent since the prompt."""
+        _, since = self.prompt()
+        return any(self.is_handoff(turn) for turn in since)
+
+    def is_handoff(self, turn: Turn) -> bool:
+        """Whether a turn only says who speaks next."""
+        told = turn.role != "user" and bool(_HANDED_OVER.match(turn.text))
+        return told or (bool(turn.call_id) and turn.call_id in self._handed)
+
+    @functools.cached_property
+    def _handed(self) -> frozenset[str]:
+        """The ids of the calls that gave the word to another agent."""
+        calls = [call for turn in self.turns for call in turn.calls]
+        return frozenset(c.id for c in calls if hands_over(c.name))
 
     @functools.cached_property
     def digest(self) -> str:
@@ -147,9 +164,15 @@ _HANDED_OVER = re.compile(
 )
 
 
-def is_handoff(turn: Turn) -> bool:
-    """Whether a turn only says who speaks next."""
-    return turn.role != "user" and bool(_HANDED_OVER.match(turn.text))
+# Tools with one of these names give the word to another agent.
+_HANDS_OVER = re.compile(
+    r"(?:transfer|hand_?off|handover|delegate)(?:_|\b)", re.I
+)
+
+
+def hands_over(name: str) -> bool:
+    """Whether a tool of that name gives the word to another agent."""
+    return bool(_HANDS_OVER.match(name))
 
 
 @dataclass(frozen=True)

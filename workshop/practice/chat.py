@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import json
+import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +47,7 @@ def parse(body: dict[str, Any]) -> Request:
     turns = [_turn(m, f"messages[{i}]") for i, m in enumerate(messages)]
     _check_results(turns)
     _check_form(body.get("response_format"), turns)
+    turns = list(_observed(turns))
     tools = rules.read_tools(body.get("tools"), "function")
     stop = body.get("stop") or ()
     options = body.get("stream_options") or {}
@@ -120,6 +125,38 @@ def _made_call(call: Any, name: str) -> Call:
     for part in ("name", "arguments"):
         need(function.get(part), f"{where}.{part}", str, "a string")
     return Call(function["name"], function["arguments"], call["id"])
+
+
+_CALLING = re.compile(r"Calling tools:\s*(\[.*\])", re.S)
+
+
+def _observed(turns: list[Turn]) -> Iterator[Turn]:
+    """The turns, where calls and results stand in texts as such again.
+
+    Some clients write "Calling tools: [...]" and "Observation: ...".
+    """
+    made: tuple[Call, ...] = ()
+    for turn in turns:
+        calling = _CALLING.match(turn.text)
+        if turn.role == "assistant" and calling:
+            with contextlib.suppress(ValueError, SyntaxError, KeyError):
+                made = tuple(
+                    Call(
+                        call["function"]["name"],
+                        json.dumps(call["function"]["arguments"]),
+                        call["id"],
+                    )
+                    for call in ast.literal_eval(calling[1])
+                )
+                turn = Turn("assistant", "", made)
+        if (
+            turn.role == "user"
+            and turn.text.startswith("Observation:")
+            and made
+        ):
+            found = turn.text.removeprefix("Observation:").strip()
+            turn = Turn("tool", found, call_id=made[0].id)
+        yield turn
 
 
 def _check_results(turns: list[Turn]) -> None:
