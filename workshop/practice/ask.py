@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -224,69 +224,15 @@ def failure_body() -> dict[str, Any]:
     ).body["error"]
 
 
-def missing(name: str) -> Problem:
-    return Problem(
-        400,
-        f"Missing required parameter: '{name}'.",
-        param=name,
-        code="missing_required_parameter",
-    )
-
-
-def wrong_type(name: str, expected: str, value: Any) -> Problem:
-    kinds = {
-        "str": "a string",
-        "int": "an integer",
-        "float": "a decimal",
-        "bool": "a boolean",
-        "list": "an array",
-        "dict": "an object",
-        "NoneType": "null",
-    }
-    got = kinds[type(value).__name__]
-    return Problem(
-        400,
-        f"Invalid type for '{name}': expected {expected}, but got {got} "
-        "instead.",
-        param=name,
-        code="invalid_type",
-    )
-
-
-def invalid_value(name: str, value: str, known: Iterable[str]) -> Problem:
-    *others, last = map(repr, known)
-    return Problem(
-        400,
-        f"Invalid value: {value!r}. Supported values are: "
-        f"{', '.join(others)}{',' * (len(others) > 1)} and {last}.",
-        param=name,
-        code="invalid_value",
-    )
-
-
-def need(value: Any, name: str, kind: type, expected: str) -> Any:
-    """Return a value of the right JSON type, or raise the Problem."""
-    if value is None:
-        raise missing(name)
-    if not isinstance(value, kind) or (kind is int and value is True):
-        raise wrong_type(name, expected, value)
-    return value
-
-
-def text_of(content: Any, name: str) -> str:
+def text_of(content: Any) -> str:
     """The text of a message: a string, or a list of content blocks.
 
     A block without text leaves its type behind, as in ``[image_url]``.
     """
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise wrong_type(name, "a string or an array", content)
-    parts = []
-    for index, block in enumerate(content):
-        block = need(block, f"{name}[{index}]", dict, "an object")
-        text = block.get("text", block.get("refusal"))
-        parts.append(text if isinstance(text, str) else f"[{block['type']}]")
+    if content is None or isinstance(content, str):
+        return content or ""
+    parts = [
+        block.get("text", block.get("refusal", f"[{block['type']}]"))
+        for block in content
+    ]
     return "\n".join(parts)

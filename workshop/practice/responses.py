@@ -19,8 +19,6 @@ from workshop.practice.ask import (
     Reply,
     Script,
     Turn,
-    invalid_value,
-    need,
     text_of,
 )
 
@@ -59,12 +57,10 @@ def parse(body: dict[str, Any], kept: Mapping[str, Sequence[Turn]]) -> Request:
     if isinstance(items, str):
         items = [{"role": "user", "content": items}]
     turns = list(before)
-    for index, item in enumerate(need(items, "input", list, "an array")):
-        turns += _turns(item, f"input[{index}]", kept)
+    for item in items:
+        turns += _turns(item, kept)
     turns = _joined(turns)
     told = body.get("instructions")
-    if not turns:
-        raise rules.empty_array("input")
     _check_results(turns)
     form = (body.get("text") or {}).get("format") or {}
     _check_form(form, turns)
@@ -93,43 +89,25 @@ def too_long(tokens: int, limit: int) -> Problem:
 
 
 def _turns(
-    item: Any, name: str, kept: Mapping[str, Sequence[Turn]]
+    item: dict[str, Any], kept: Mapping[str, Sequence[Turn]]
 ) -> Sequence[Turn]:
-    item = need(item, name, dict, "an object")
-    kind = item.get("type") or "message"
-    if kind == "message" and "role" not in item and "id" in item:
-        kind = "item_reference"
-    match kind:
+    match rules.kind_of(item):
         case "message":
-            role = need(item.get("role"), f"{name}.role", str, "a string")
-            if role not in ROLES:
-                raise invalid_value(f"{name}.role", role, ROLES)
-            text = text_of(item.get("content"), f"{name}.content")
-            return [Turn(ROLES[role], text)]
+            return [Turn(ROLES[item["role"]], text_of(item["content"]))]
         case "function_call":
-            for part in ("name", "arguments", "call_id"):
-                need(item.get(part), f"{name}.{part}", str, "a string")
             call = Call(item["name"], item["arguments"], item["call_id"])
             return [Turn("assistant", "", (call,))]
         case "function_call_output":
-            need(item.get("call_id"), f"{name}.call_id", str, "a string")
-            text = text_of(item.get("output"), f"{name}.output")
+            text = text_of(item["output"])
             return [Turn("tool", text, call_id=item["call_id"])]
-        case "reasoning":
-            return []
         case "item_reference":
-            id = need(item.get("id"), f"{name}.id", str, "a string")
+            id = item["id"]
             if id not in kept:
                 raise Problem(
                     404, f"Item with id '{id}' not found.", param="input"
                 )
             return kept[id]
-    raise Problem(
-        400,
-        f"The practice model knows no items of the type {kind!r}.",
-        param=f"{name}.type",
-        code="unsupported_value",
-    )
+    return []  # a reasoning
 
 
 def keep(request: Request, reply: Reply, script: Script) -> dict[str, Any]:
@@ -171,7 +149,7 @@ def _check_results(turns: list[Turn]) -> None:
 
 
 def _check_form(form: Any, turns: list[Turn]) -> None:
-    kind = rules.read_kind(form or None, "text.format")
+    kind = form.get("type")
     if kind == "json_object":
         rules.check_mentions_json(
             turns,
@@ -180,9 +158,8 @@ def _check_form(form: Any, turns: list[Turn]) -> None:
             "input",
         )
     if kind == "json_schema":
-        rules.check_format(
-            form, "text.format", "text.format.schema", "invalid_json_schema"
-        )
+        param, code = "text.format.schema", "invalid_json_schema"
+        rules.check_format(form, param, code)
 
 
 def _joined(turns: list[Turn]) -> list[Turn]:
