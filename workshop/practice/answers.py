@@ -42,7 +42,7 @@ _PREFIX = re.compile(
 # A mark that a system message wants where the work is done.
 _MARK = re.compile(
     r"\b(?i:respond|reply|answer|end|say|return|use|finish)\b[^.\n]{0,40}?"
-    r"(?<![\w-])([A-Z]{4,})(?![\w-])"
+    r"(?:[\"'`]([A-Z]{4,})[\"'`]|\b(TERMINATE|APPROVED?|DONE|COMPLETE|STOP)\b)"
 )
 _ENDS_CONTEXT = r"(?=\n\s*(?:question|answer|user|helpful answer)\b|\Z)"
 _CONTEXT = re.compile(
@@ -136,7 +136,7 @@ def _say(ask: Ask, again: int = 0) -> str:
     prefix = _PREFIX.search(system[-10_000:])
     mark = _MARK.search(system[-10_000:])
     if mark and ask.is_over():
-        return f"{text} {mark[1]}"
+        return f"{text} {mark[1] or mark[2]}"
     return f"{prefix[1]}: {text}" if prefix else text
 
 

@@ -349,7 +349,9 @@ class Filler:
         else:
             pairs = re.findall(r"(\w+)\s*[:=]\s*([^\s,;]+)", self._source.text)
             value = dict(pairs)
-            found = bool(pairs) and validator(schema)(value)
+            whole = {k: v for k, v in schema.items() if v != []}
+            whole["$defs"] = self._root.get("$defs") or {}
+            found = bool(pairs) and validator(whole)(value)
         if found and value:
             return value
         self._source.give_back(mark)
