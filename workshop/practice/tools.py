@@ -75,9 +75,15 @@ def choose(
         return ()
     prompt, since = ask.prompt()
     prompt = _stepwise(prompt, ask.tools)
-    fill = functools.partial(
-        _arguments, prompt=prompt, table=table, again=again, over=ask.is_over()
-    )
+    over = ask.is_over()
+
+    def fill(tool: Tool, text: str) -> str:
+        told = say() if _ENDS.search(tool.name) else ""
+        filler = _filler(
+            tool, text, prompt, table, told, again=again, over=over
+        )
+        return _json(filler.value())
+
     results = _Results(since)
     calls: dict[tuple[str, str], None] = {}
     called = {call.name for turn in since for call in turn.calls}
@@ -100,9 +106,7 @@ def choose(
     if not calls and ask.choice != "auto":
         tool = _not_yet_called(ask, prompt, since)
         known = "\n".join([*results.every(), prompt])
-        ends = tool.name == ask.choice or _ENDS.search(tool.name)
-        told = {"otherwise": say()} if ends else {}
-        calls[tool.name, fill(tool, known, **told)] = None
+        calls[tool.name, fill(tool, known)] = None
     most = MOST if ask.parallel else 1
     chosen = _alone([*calls][:most])
     return tuple(
@@ -392,12 +396,6 @@ def _continues(prompt: str, start: int) -> bool:
 def _fills(tool: Tool, part: str, prompt: str) -> bool:
     arguments, found = _filler(tool, part, prompt, {}).fill()
     return found and bool(arguments)
-
-
-def _arguments(
-    tool: Tool, text: str, prompt: str, table: dict[str, Any], **turn: Any
-) -> str:
-    return _json(_filler(tool, text, prompt, table, **turn).value())
 
 
 def _filler(
