@@ -95,9 +95,9 @@ async def look(graph: Any, saver: Any = None, **options: Any) -> Report:
     return await examine(graph, seconds=MOMENT)
 
 
-async def beside(*runs: Any, graph: Any = None) -> Report:
+async def beside(*runs: Any, graph: Any = None, seconds: float = 0.3) -> Any:
     """Examine while these run."""
-    report, *_ = await asyncio.gather(examine(graph, seconds=0.3), *runs)
+    report, *_ = await asyncio.gather(examine(graph, seconds=seconds), *runs)
     return report
 
 
@@ -825,12 +825,12 @@ async def blocks_of_150_ms() -> Report:
             sum(range(size))
 
     async def parse(state: MessagesState) -> dict[str, Any]:
-        for _ in range(3):
+        for _ in range(8):
             json_of(300)
             await asyncio.sleep(0)
         return {}
 
-    return await beside(graph_of(parse).ainvoke(ASK))
+    return await beside(graph_of(parse).ainvoke(ASK), seconds=1)
 
 
 @sick("while time.perf_counter() < end")

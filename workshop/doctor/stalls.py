@@ -22,6 +22,8 @@ from workshop.doctor.reach import of_library
 
 HELD_UP = 0.1  # seconds, as asyncio's own `slow_callback_duration`
 EVERY = 0.01
+IMPORT = "<frozen importlib"
+IMPORTS = "an import, the first time,"
 # The functions of a loop and of what starts it: below these is one step.
 LOOP = {"_run_once", "run_forever", "run_until_complete", "run", "_run"}
 
@@ -37,8 +39,8 @@ class Watch:
     queued: int = 0
 
     def worst(self) -> tuple[str, float] | None:
-        places = sorted(self.held, key=self.held.__getitem__)
-        return (places[-1], self.held[places[-1]]) if places else None
+        held = sorted(self.held.items(), key=lambda h: (h[0] != IMPORTS, h[1]))
+        return held[-1] if held else None
 
 
 @contextmanager
@@ -101,9 +103,13 @@ def step_of(stack: list[FrameType]) -> FrameType | None:
 def place_in(stack: list[FrameType], step: FrameType) -> str:
     """The innermost line of yours within this step, or a library's."""
     inside = stack[: stack.index(step)] if step in stack else stack
-    for frame in inside:
+    if any(f.f_code.co_filename.startswith(IMPORT) for f in inside):
+        return IMPORTS
+    for number, frame in enumerate(inside):
         if not of_library(frame.f_code):
-            return line_of(frame)
+            named = (f for f in inside[number:] if f.f_code.co_name[0] != "<")
+            around = next(named, frame).f_code.co_name
+            return written(frame.f_code.co_filename, frame.f_lineno, around)
     return f"library code, {line_of(inside[0] if inside else step)},"
 
 
