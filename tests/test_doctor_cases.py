@@ -753,7 +753,7 @@ class Guard(AgentMiddleware):
         await self.judge.ainvoke("Is this polite?")
 
 
-@sick("a model in Guard speaks")
+@sick("self.judge.ainvoke(")
 async def a_model_in_a_middleware_speaks() -> Report:
     guard = Guard(model())
     return await look(create_agent(model(), [], middleware=[guard]))

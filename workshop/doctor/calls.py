@@ -130,6 +130,7 @@ RETURNS: dict[tuple[str, str], type] = {
     ("sqlite3", "cursor"): sqlite3.Cursor,
 }
 TRIES = {"block", "blocking", "timeout"}  # False or 0: it does not wait
+APPLIES = {"map", "filter", "sorted", "min", "max", "functools.reduce"}
 # Methods of a model that return one which is asked in the same way.
 SAME = {"bind", "bind_tools", "with_config", "with_retry"}
 SAME |= {"with_structured_output", "with_fallbacks"}
@@ -207,6 +208,8 @@ class Calls:
                 yield from self._held(node, scope)
             elif isinstance(node, ast.Call):
                 name = ast.unparse(node.func)
+                if name in APPLIES and depth > 0:
+                    yield from self._applied(node, scope, depth - 1)
                 inner = scope.functions.get(name) if depth > 0 else None
                 if inner is not None:
                     yield from self._in(inner.body, scope, depth - 1)
@@ -215,6 +218,16 @@ class Calls:
                 some = called.values if isinstance(called, AnyOf) else [called]
                 for one in some:
                     yield from self._call(node, one, scope, depth)
+
+    def _applied(
+        self, node: ast.Call, scope: Scope, depth: int
+    ) -> Iterator[Call]:
+        """What `map`, `sorted` and the like call for each item."""
+        for given in (*node.args, *(k.value for k in node.keywords)):
+            if isinstance(given, ast.Lambda):
+                yield from self._in([given.body], scope, depth)
+            elif isinstance(given, ast.Name | ast.Attribute):
+                yield from self.of(scope.value(given), depth)
 
     def _call(
         self, node: ast.Call, called: Any, scope: Scope, depth: int
@@ -259,12 +272,18 @@ def tree_of(function: Any) -> Any:
 
 
 def plain(function: Any) -> Any:
-    """Unwrap partials and callable objects down to a function or method."""
-    while not isinstance(function, FunctionType | MethodType):
+    """Unwrap partials and callable objects down to a function or method.
+
+    Through the decorators of libraries, too, if they run it where it is
+    called: a coroutine function around a sync one has a thread for it.
+    """
+    while not is_own(function):
         own = getattr(function, "__dict__", {})
         if isinstance(function, functools.partial):
             function = function.func
-        elif "__wrapped__" in own:  # a task of LangGraph, a cached function
+        elif "__wrapped__" in own and (
+            not is_async(function) or is_async(own["__wrapped__"])
+        ):  # a task of LangGraph, a cached or a retried function
             function = own["__wrapped__"]
         else:
             break
@@ -287,6 +306,14 @@ def sync_tool(tool: BaseTool) -> Any:
     """The function that a tool runs for `invoke`, if it is yours."""
     own = MethodType(type(tool)._run, tool)
     return own if is_own(own) else getattr(tool, "func", None)
+
+
+COROUTINE = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR
+
+
+def is_async(function: object) -> bool:
+    code = getattr(function, "__code__", None)
+    return code is not None and bool(code.co_flags & COROUTINE)
 
 
 def is_own(function: Any) -> bool:
@@ -327,6 +354,7 @@ class Scope:
 
     def __init__(self, function: Any, tree: Any) -> None:
         self.tree = tree
+        self.owner = getattr(function, "__self__", None)
         code = function.__code__
         self.is_async = isinstance(tree, ast.AsyncFunctionDef)
         self.file, self.name = code.co_filename, code.co_name
@@ -488,6 +516,8 @@ def made_by(factory: Any) -> Any:
             made = Scope(function, tree).value(returns[0].value, 4)
             if made is not None:
                 return made
+        if isinstance(getattr(function, "__self__", None), type):
+            return Made(function.__self__)  # `Service.create()`
     return declared_by(function, getattr(function, "__self__", None))
 
 
@@ -517,8 +547,9 @@ def attribute(owner: Any, name: str) -> Any:
         return vars(owner).get(name)
     if isinstance(owner, type):
         found = inspect.getattr_static(owner, name, None)
-        is_method = isinstance(found, classmethod)
-        return MethodType(found.__func__, owner) if is_method else found
+        if isinstance(found, classmethod):
+            return MethodType(found.__func__, owner)
+        return getattr(found, "__func__", found)  # of a staticmethod
     if not isinstance(owner, Made | Method):
         own = getattr(owner, "__dict__", {})
         if name in own:
@@ -530,7 +561,9 @@ def attribute(owner: Any, name: str) -> Any:
         any_method = ANY & {pair(k) for k in kind.__mro__}
         return Method(owner.owner, name) if any_method else None
     found = inspect.getattr_static(kind, name, None)
-    if isinstance(found, FunctionType) and not of_library(found.__code__):
+    if isinstance(found, classmethod | staticmethod):
+        return attribute(kind, name)
+    if isinstance(found, FunctionType) and is_own(found):
         return MethodType(found, owner)
     if found is None and not ANY & {pair(k) for k in kind.__mro__}:
         return set_by_init(kind, name)

@@ -18,7 +18,14 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.pregel import Pregel
 
-from workshop.doctor.calls import Call, Calls, is_own, plain, sync_tool
+from workshop.doctor.calls import (
+    Call,
+    Calls,
+    is_async,
+    is_own,
+    plain,
+    sync_tool,
+)
 from workshop.doctor.reach import LIBRARY, Reach, names_in, of_library
 from workshop.doctor.stalls import IMPORTS, Watch, line_of
 from workshop.doctor.voices import voices_in
@@ -98,15 +105,6 @@ class Patient:
         """How many worker threads the ``def`` nodes of this loop share."""
         usual = min(32, (os.cpu_count() or 1) + 4)
         return getattr(self.pool, "_max_workers", usual)
-
-
-COROUTINE = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR
-
-
-def is_async(function: object) -> bool:
-    code = getattr(function, "__code__", None)
-    kinds = FunctionType | MethodType
-    return isinstance(function, kinds) and bool(code.co_flags & COROUTINE)
 
 
 def sync_function(step: Any) -> object:

@@ -1,7 +1,8 @@
 """Watches the running loop from a thread: what held it up, and where.
 
 One step of one task that lasts HELD_UP or longer is a block. A loop that is
-late because many short steps are due is busy, and that is no fault of a line.
+late because many short steps are due is busy, and that is no fault of a line;
+nor is the time for which the machine had no processor for its thread.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import linecache
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -22,6 +24,7 @@ from workshop.doctor.reach import of_library
 
 HELD_UP = 0.1  # seconds, as asyncio's own `slow_callback_duration`
 EVERY = 0.01
+LONG = 5  # looks in a row at which calls wait for a thread
 IMPORT = "<frozen importlib"
 IMPORTS = "an import, the first time,"
 # The functions of a loop and of what starts it: below these is one step.
@@ -47,22 +50,23 @@ class Watch:
 def watching(loop: asyncio.AbstractEventLoop) -> Iterator[Watch]:
     """Sample the thread of the loop until the block ends."""
     watch, ended = Watch(), threading.Event()
-    thread = threading.get_ident()
+    thread, native = threading.get_ident(), threading.get_native_id()
 
     def sample() -> None:
         step, began, seen = None, 0.0, Counter[str]()
-        before = 0
+        queues = deque([0] * LONG, LONG)
         while not ended.wait(EVERY):
-            now = waiting_calls(getattr(loop, "_default_executor", None))
-            watch.queued, before = max(watch.queued, min(before, now)), now
+            pool = getattr(loop, "_default_executor", None)
+            queues.append(waiting_calls(pool))
+            watch.queued = max(watch.queued, min(queues))
             stack = list(stack_of(sys._current_frames().get(thread)))
             newest = step_of(stack)
             # A frame that is kept here is no other one's, also when done.
             if newest is None or newest is not step:
-                step, began, seen = newest, time.perf_counter(), Counter()
+                step, began, seen = newest, clock(native), Counter()
                 continue
             seen[place_in(stack, step)] += 1
-            took = time.perf_counter() - began
+            took = clock(native) - began
             if took >= HELD_UP:
                 place = seen.most_common(1)[0][0]
                 watch.held[place] = max(took, watch.held.get(place, 0))
@@ -72,6 +76,16 @@ def watching(loop: asyncio.AbstractEventLoop) -> Iterator[Watch]:
         yield watch
     finally:
         ended.set()
+
+
+def clock(thread: int) -> float:
+    """Seconds, without those that a thread waited for a processor (Linux)."""
+    try:
+        said = Path(f"/proc/self/task/{thread}/schedstat").read_text("ascii")
+        waited = int(said.split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        waited = 0.0
+    return time.perf_counter() - waited
 
 
 def waiting_calls(pool: Any) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from types import CodeType, MethodType
 from typing import Any
 
+from langchain.agents.middleware import AgentMiddleware
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableBinding
 from langchain_core.tools import BaseTool
@@ -26,15 +27,12 @@ def voices_in(things: list[Any], calls: Calls) -> Iterator[str]:
             function = function or getattr(thing, "func", None) or thing._run
             if loud(function):
                 yield f"a model in tool `{thing.name}`"
-        elif is_middleware(thing) and loud(list(vars(thing).values())):
-            yield f"a model in {type(thing).__name__}"
     for scope in calls.scopes:
+        if isinstance(scope.owner, AgentMiddleware):
+            asked = [n for n in walk(scope.tree.body) if asks(n, scope)]
+            if asked:
+                yield f"the model of {scope.line(asked[0])}"
         yield from overheard(scope)
-
-
-def is_middleware(thing: object) -> bool:
-    names = {kind.__name__ for kind in type(thing).__mro__}
-    return "AgentMiddleware" in names
 
 
 def loud(thing: Any) -> bool:
@@ -72,13 +70,13 @@ def overheard(scope: Scope) -> Iterator[str]:
         elif isinstance(node, ast.Assign) and len(node.targets) == 1:
             name, call = node.targets[0], node.value
             call = call.value if isinstance(call, ast.Await) else call
-            if isinstance(name, ast.Name) and asks_a_model(call, scope):
+            if isinstance(name, ast.Name) and asks(call, scope):
                 asked[name.id] = call
     said = names_behind(answer, scope, asked)
     if not said & asked.keys():
         return
     for name, call in asked.items():
-        if name not in said and QUIET not in ast.unparse(call):
+        if name not in said:
             yield f"the model of {scope.line(call)}"
 
 
@@ -93,8 +91,9 @@ def messages_in(value: Any) -> list[Any]:
     ]
 
 
-def asks_a_model(call: Any, scope: Scope) -> bool:
-    if not isinstance(call, ast.Call):
+def asks(call: Any, scope: Scope) -> bool:
+    """Whether this asks a chat model, loudly."""
+    if not isinstance(call, ast.Call) or QUIET in ast.unparse(call):
         return False
     called = scope.value(call.func)
     if isinstance(called, MethodType) and not is_own(called):
