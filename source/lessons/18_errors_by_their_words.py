@@ -27,7 +27,7 @@ from contextvars import ContextVar
 from logging.handlers import BufferingHandler
 from typing import Annotated, TypedDict
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 import anyio
