@@ -23,7 +23,13 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import islice
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
@@ -39,7 +45,7 @@ from langgraph.runtime import Runtime
 from workshop.doctor.reach import ITEMS, Reach, of_library
 from workshop.doctor.stalls import written
 
-SECONDS = 0.02  # for all functions of one examination
+SECONDS = 0.03  # for all functions of one examination
 DEPTH = 4  # functions of yours that call each other
 HTTP = {"request", "send", "stream", "get", "post", "put", "patch", "delete"}
 HTTP |= {"head", "options"}
@@ -128,6 +134,8 @@ RETURNS: dict[tuple[str, str], type] = {
     ("asyncio", "new_event_loop"): asyncio.AbstractEventLoop,
     ("sqlite3", "connect"): sqlite3.Connection,
     ("sqlite3", "cursor"): sqlite3.Cursor,
+    ("langchain", "create_agent"): Pregel,
+    ("langgraph", "create_react_agent"): Pregel,
 }
 TRIES = {"block", "blocking", "timeout"}  # False or 0: it does not wait
 APPLIES = {"map", "filter", "sorted", "min", "max", "functools.reduce"}
@@ -173,7 +181,7 @@ class Calls:
         self.unread = 0
         self.endless: list[str] = []
         self.scopes: list[Scope] = []
-        self._left = SECONDS
+        self._end = 0.0  # of the time that there is
         self._seen: dict[Any, list[Call]] = {}
 
     def of(self, function: Any, depth: int = DEPTH) -> list[Call]:
@@ -186,21 +194,16 @@ class Calls:
         key = (code, owner if isinstance(owner, Made) else id(owner))
         if key not in self._seen:
             self._seen[key] = []  # while it is read: it may call itself
-            scope = self._read(function)
-            if scope is not None:
-                self.scopes.append(scope)
-                body = scope.tree.body
-                self._seen[key] = list(self._in(body, scope, depth))
+            self._end = self._end or time.thread_time() + SECONDS
+            late = time.thread_time() > self._end
+            tree = None if late else tree_of(function)
+            if tree is None:
+                self.unread += 1
+                return []
+            scope = Scope(function, tree)
+            self.scopes.append(scope)
+            self._seen[key] = list(self._in(tree.body, scope, depth))
         return self._seen[key]
-
-    def _read(self, function: Any) -> Scope | None:
-        """Its scope, while there is time; reading is what costs."""
-        began = time.thread_time()
-        tree = None if self._left < 0 else tree_of(function)
-        self._left -= time.thread_time() - began
-        if tree is None:
-            self.unread += 1
-        return None if tree is None else Scope(function, tree)
 
     def _in(self, body: list[Any], scope: Scope, depth: int) -> Iterator[Call]:
         for node in walk(body):
@@ -260,8 +263,13 @@ def tree_of(function: Any) -> Any:
 
     That is also so for a lambda in the middle of a longer line.
     """
+    code = getattr(function, "__func__", function).__code__
+    return tree_of_code(code)  # `function` may be a decorator's
+
+
+@functools.lru_cache(maxsize=500)
+def tree_of_code(code: CodeType) -> Any:
     try:
-        code = function.__code__  # `function` may be a decorator's
         source = textwrap.dedent(inspect.getsource(code))
         tree = ast.parse(source)
     except (OSError, TypeError, SyntaxError, SystemError):
@@ -410,7 +418,7 @@ class Scope:
     def line(self, node: Any) -> str:
         return written(self.file, self.first + node.lineno, self.name)
 
-    def value(self, node: Any, depth: int = 8) -> Any:
+    def value(self, node: Any, depth: int = 12) -> Any:
         """What an expression is, as far as one can know; or None."""
         if not depth:
             return None
@@ -460,7 +468,7 @@ class Scope:
             return called.owner
         if isinstance(called, Method) and called.kind is dict:
             return AnyOf(tuple(islice(called.owner.values(), ITEMS)))
-        return made_by(called)
+        return made_by(called, depth - 1)
 
 
 def puts(node: Any) -> Iterator[tuple[str, Any]]:
@@ -503,7 +511,7 @@ def item(owner: Any, key: ast.expr) -> Any:
         return None
 
 
-def made_by(factory: Any) -> Any:
+def made_by(factory: Any, depth: int) -> Any:
     """What a function returns: as it says in one `return`, or declares."""
     if isinstance(factory, Method):
         function = inspect.getattr_static(factory.kind, factory.name, None)
@@ -513,7 +521,7 @@ def made_by(factory: Any) -> Any:
     if tree is not None:
         returns = [n for n in walk(tree.body) if isinstance(n, ast.Return)]
         if len(returns) == 1 and returns[0].value is not None:
-            made = Scope(function, tree).value(returns[0].value, 4)
+            made = Scope(function, tree).value(returns[0].value, depth)
             if made is not None:
                 return made
         if isinstance(getattr(function, "__self__", None), type):
