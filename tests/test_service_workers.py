@@ -27,13 +27,9 @@ from tests.service_place import (
 )
 
 pytestmark = service_place.marks
-<<<<<<< HEAD
 place = service_place.place
-=======
-server, place = service_place.server, service_place.place
 # With SERVICE_TEST_LONG=1 the waits are as long as in the attack's report.
 STOPPED = 30 if os.environ.get("SERVICE_TEST_LONG") else 7  # seconds
->>>>>>> service
 
 
 # --- two workers of one command
