@@ -26,6 +26,7 @@ from workshop.checks.kit import (
     in_thread,
     line_on,
     stack_of,
+    start,
 )
 from workshop.checks.loop import own_loop
 from workshop.serve import Site, serve
@@ -43,6 +44,19 @@ class Reply:
     headers: httpx2.Headers
     text: str
     whole: bool
+
+
+@dataclass
+class Guest:
+    """A client; ``text`` is what came so far."""
+
+    reading: asyncio.Task[None]
+    text: str = ""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the answer has ended, or broken off."""
+        return self.reading.done()
 
 
 @dataclass
@@ -77,6 +91,27 @@ class Served:
             ) from None
         return Reply(answer.status_code, answer.headers, text, whole)
 
+    @asynccontextmanager
+    async def guest(
+        self, method: str, path: str, **request: Any
+    ) -> AsyncIterator[Guest]:
+        """A client who reads along, and leaves at the end of the block."""
+
+        async def read() -> None:
+            async with (
+                httpx2.AsyncClient(timeout=None, verify=False) as client,
+                client.stream(method, self.url + path, **request) as answer,
+            ):
+                async for part in answer.aiter_text():
+                    guest.text += part
+
+        guest = Guest(start(read()))
+        try:
+            yield guest
+        finally:
+            guest.reading.cancel()
+            await asyncio.gather(guest.reading, return_exceptions=True)
+
     async def hang_up(
         self,
         method: str,
@@ -90,25 +125,12 @@ class Served:
         ``until`` gets the text so far and is asked every 10 ms. The client
         also leaves when the answer is complete, or after PATIENCE seconds.
         """
-        text = ""
-
-        async def read() -> None:
-            nonlocal text
-            async with (
-                httpx2.AsyncClient(timeout=PATIENCE, verify=False) as client,
-                client.stream(method, self.url + path, **request) as answer,
-            ):
-                async for part in answer.aiter_text():
-                    text += part
-
-        reading = asyncio.create_task(read())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                while not until(text) and not reading.done():
-                    await asyncio.wait([reading], timeout=0.01)
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
-        return text
+        async with self.guest(method, path, **request) as guest:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    while not until(guest.text) and not guest.gone:
+                        await asyncio.wait([guest.reading], timeout=0.01)
+        return guest.text
 
     def stuck_at(self) -> str:
         """As ``blocked``, of lines that themselves hold up the loop."""
