@@ -577,7 +577,7 @@ async def _nothing_lost(site: Served, plays: dict[str, list[Play]]) -> str:
 
 
 async def _start(site: Served, question: str) -> str:
-    given = {"params": {"question": question}, "timeout": None}
+    given = {"params": {"question": question}, "patient": True}
     asking = start(site.ask("POST", "/runs", **given))
     await settled(asking.done, asking.done, still=200)
     if not asking.done():

@@ -207,7 +207,7 @@ async def _gives_places_back(answer: Answer, cap: int) -> str:
 
 async def _ask(site: Served, question: str) -> Reply:
     params = {"question": question}
-    return await site.ask("GET", "/chat", params=params, timeout=None)
+    return await site.ask("GET", "/chat", params=params, patient=True)
 
 
 async def _crowd(site: Served, streams: Streams, cap: int, when: str) -> str:
@@ -285,7 +285,7 @@ async def _hang_up(site: Served, streams: Streams, cap: int) -> None:
         )
         for path in [*seconds] * 3:
             began = time.perf_counter()
-            await site.ask("GET", path, params=params, timeout=None)
+            await site.ask("GET", path, params=params, patient=True)
             seconds[path].append(time.perf_counter() - began)
     await settled(
         lambda: len(streams.running), lambda: not streams.running, still=50
