@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.postgres import NoPostgres, Postgres, postgres
 from tests.service import (
     Client,
     Event,
@@ -67,23 +65,11 @@ class Place:
         return one, other
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres | None]:
-    try:
-        with postgres() as started:
-            yield started
-    except NoPostgres:
-        if os.environ.get("CI") and sys.platform == "linux":
-            raise
-        yield None
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
-def place(
-    request: Any, server: Postgres | None, tmp_path: Path
-) -> Iterator[Place]:
-    db = str(tmp_path / "service.db")
+def place(request: Any, tmp_path: Path) -> Iterator[Place]:
+    db, server = str(tmp_path / "service.db"), None
     if request.param == "postgres":
+        server = request.getfixturevalue("server")
         if server is None:
             pytest.skip("PostgreSQL is not installed")
         db = server.database()

@@ -260,8 +260,9 @@ print(meter.tokens_sent, "tokens sent,", queue.qsize(), "parts wait")
 # the model writes on.
 #
 # So the server keeps its runs in a set, and ends them when it stops. FastAPI
-# has a place for that: `lifespan`, a function with one `yield`. What comes
-# before it runs at the start, and what comes after it at the end.
+# has a place for that: [`lifespan`](glossary.md#lifespan), a function with one
+# `yield`. What comes before it runs at the start, and what comes after it at
+# the end.
 #
 # ## Check yourself
 #

@@ -137,8 +137,8 @@ builder.add_edge("look_up", "sum_up")
 fan_out = builder.compile()
 
 # %% [markdown]
-# This function is for work: a bounded fan-out. Its limit is
-# `max_concurrency`, which in lesson 11 limited nothing.
+# This function is for work: a bounded **[fan-out](glossary.md#fan-out)**. Its
+# limit is `max_concurrency`, which in lesson 11 limited nothing.
 
 
 # %%
