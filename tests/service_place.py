@@ -79,14 +79,17 @@ def server() -> Iterator[Postgres | None]:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def place(
-    request: Any, server: Postgres | None, tmp_path: Path
-) -> Iterator[Place]:
-    db = str(tmp_path / "service.db")
-    if request.param == "postgres":
-        if server is None:
-            pytest.skip("PostgreSQL is not installed")
-        db = server.database()
+def db(request: Any, server: Postgres | None, tmp_path: Path) -> str:
+    """Where an empty store is, of each kind."""
+    if request.param == "sqlite":
+        return str(tmp_path / "service.db")
+    if server is None:
+        pytest.skip("PostgreSQL is not installed")
+    return server.database()
+
+
+@pytest.fixture
+def place(db: str, server: Postgres | None, tmp_path: Path) -> Iterator[Place]:
     with ExitStack() as stack:
         yield Place(stack, tmp_path, db, server)
 

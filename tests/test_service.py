@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage
 from pydantic import ValidationError
 
-from tests.postgres import NoPostgres, Postgres, postgres
+from tests import service_place
 from tests.service import SOLUTIONS, Client, events_of, text_of, until
+from tests.service_place import LONG, NAME, PRICE
 from workshop.model import Meter, Model, practice_model
 from workshop.serve import serve
 
@@ -30,9 +30,7 @@ from service.settings import Settings, in_one_line
 
 pytestmark = pytest.mark.timeout(240)  # a server's start among others
 
-PRICE = "What is the price of the soup?"
-LONG = "Write 60 words"
-NAME = "Who are you?"
+server, db = service_place.server, service_place.db
 
 
 class Place:
@@ -62,27 +60,6 @@ async def place(
             await client.get("/threads")  # from now on it is somebody
             yield Place(model, client, app.state.runs)
     assert site.errors == []
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres | None]:
-    try:
-        with postgres() as running:
-            yield running
-    except NoPostgres:
-        if os.environ.get("CI") and sys.platform == "linux":
-            raise
-        yield None
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def db(request: Any, server: Postgres | None, tmp_path: Path) -> str:
-    """Where an empty store is, of each kind."""
-    if request.param == "sqlite":
-        return str(tmp_path / "service.db")
-    if server is None:
-        pytest.skip("PostgreSQL is not installed")
-    return server.database()
 
 
 @pytest.fixture

@@ -27,7 +27,11 @@ from tests.service_place import (
 )
 
 pytestmark = service_place.marks
-server, place = service_place.server, service_place.place
+db, server, place = (
+    service_place.db,
+    service_place.server,
+    service_place.place,
+)
 # With SERVICE_TEST_LONG=1 the waits are as long as in the attack's report.
 STOPPED = 30 if os.environ.get("SERVICE_TEST_LONG") else 7  # seconds
 

@@ -330,7 +330,7 @@ class Runs:
         bell = self.store.bell(run)
         while True:
             rings = bell.rings
-            is_open, _ = await self.store.news(run, 0)
+            is_open, _ = await self.store.news(run, GAP * GAP)
             if not is_open:
                 return
             await bell.wait(rings, TICK)
