@@ -19,9 +19,11 @@ from uuid import uuid4
 import httpx2
 
 from tools.build import ROOT
+from tools.kernels import ZYGOTE, Forked
 from workshop.model import LOOPBACK, Model
 
 SOLUTIONS = ROOT / "solutions"
+UVICORN = "from uvicorn.main import main; main()"
 
 
 class Event(NamedTuple):
@@ -131,7 +133,7 @@ class Process:
         self.log = folder / f"{uuid4().hex}.log"
         self.url = ""
         self.cookies: dict[str, str] = {}
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
 
     def client(self, **options: Any) -> Client:
         """A client of the same user as all others that this one gave."""
@@ -140,22 +142,23 @@ class Process:
 
     def start(self, workers: int = 1, port: int = 0) -> str:
         """Start it by the README's command, and return its address when
-        every worker is up."""
-        command = [*self.within, sys.executable, "-m", "uvicorn"]
-        command += ["service:app", "--app-dir", str(SOLUTIONS)]
-        command += ["--port", str(port)]
-        if self.host != LOOPBACK:
-            command += ["--host", self.host]
-        if workers > 1:
-            command += ["--workers", str(workers)]
+        every worker is up. A single worker finds its imports made."""
+        command = ["uvicorn", "service:app"]
+        command += ["--app-dir", str(SOLUTIONS), "--port", str(port)]
+        command += ["--host", self.host, "--workers", str(workers)]
+        env = self.environment
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                env=self.environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            if workers == 1 and ZYGOTE in os.environ and not self.within:
+                folder, output = os.getcwd(), log.fileno()
+                self.process = Forked(UVICORN, command, folder, env, output)
+            else:
+                self.process = subprocess.Popen(
+                    [*self.within, sys.executable, "-m", *command],
+                    env=env,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
         up = "Application startup complete"
         while self.process.poll() is None:
             said = self.said()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.postgres import NoPostgres, Postgres, postgres
+from tests.postgres import Postgres
 from tests.service import (
     Client,
     Event,
@@ -65,17 +64,6 @@ class Place:
         one, other = self.run(**settings), self.run(**settings)
         other.cookies = one.cookies
         return one, other
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres | None]:
-    try:
-        with postgres() as started:
-            yield started
-    except NoPostgres:
-        if os.environ.get("CI") and sys.platform == "linux":
-            raise
-        yield None
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -317,7 +317,7 @@ async def test_a_thread_that_computes_forever_is_ended(
 
 def assert_ended(threads: set[threading.Thread]) -> None:
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
 
 

@@ -38,7 +38,7 @@ class Notebook:
         self.manager.start_kernel()
         self.client = self.manager.client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=40)
+        self.client.wait_for_ready(timeout=120)
 
     def start(self, source: str) -> str:
         return self.client.execute(source)
@@ -46,7 +46,7 @@ class Notebook:
     def messages(self, run: str) -> Iterator[dict]:
         """What the cell publishes until the kernel is idle again."""
         while True:
-            message = self.client.get_iopub_msg(timeout=30)
+            message = self.client.get_iopub_msg(timeout=120)
             if message["parent_header"].get("msg_id") != run:
                 continue
             content = message["content"]

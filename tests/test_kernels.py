@@ -41,7 +41,7 @@ def printed(client: BlockingKernelClient, code: str) -> str:
         content = message["content"]
         text.append(content.get("text", content.get("ename", "")))
 
-    client.execute_interactive(code, timeout=30, output_hook=note)
+    client.execute_interactive(code, timeout=120, output_hook=note)
     return "".join(text).strip()
 
 
@@ -83,12 +83,12 @@ def test_an_interrupt_meets_this_kernel_alone(kernel):
     manager, client = kernel
     waiting = client.execute("import time; print('now'); time.sleep(60)")
     while True:
-        message = client.get_iopub_msg(timeout=30)
+        message = client.get_iopub_msg(timeout=120)
         if message["content"].get("text") == "now\n":
             break
     manager.interrupt_kernel()
     while True:
-        reply = client.get_shell_msg(timeout=30)
+        reply = client.get_shell_msg(timeout=120)
         if reply["parent_header"]["msg_id"] == waiting:
             break
     assert reply["content"]["ename"] == "KeyboardInterrupt"
@@ -102,7 +102,7 @@ def test_a_killed_kernel_is_noticed_and_starts_again(kernel):
     assert gone(pid)
     assert not manager.is_alive()
     manager.restart_kernel(now=True)
-    client.wait_for_ready(timeout=40)
+    client.wait_for_ready(timeout=120)
     assert int(printed(client, "import os; print(os.getpid())")) != pid
 
 

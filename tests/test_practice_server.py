@@ -517,7 +517,7 @@ class alone(contextlib.AbstractContextManager):
 
     def end(self):
         """What it wrote to stderr, and its exit code."""
-        _, errors = self.process.communicate(timeout=20)
+        _, errors = self.process.communicate(timeout=150)
         return errors, self.process.returncode
 
 

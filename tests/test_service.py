@@ -30,7 +30,7 @@ from service.settings import Settings, in_one_line
 
 pytestmark = pytest.mark.timeout(240)  # a server's start among others
 
-server, db = service_place.server, service_place.db
+db = service_place.db
 
 
 class Place:

@@ -35,11 +35,7 @@ from tests.service_place import (
 from workshop.model import practice_model
 
 pytestmark = service_place.marks
-db, server, place = (
-    service_place.db,
-    service_place.server,
-    service_place.place,
-)
+db, place = service_place.db, service_place.place
 
 
 # --- A4, G4: the database

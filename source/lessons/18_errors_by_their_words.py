@@ -19,7 +19,7 @@
 import asyncio
 from contextlib import aclosing
 
-from workshop.model import connect
+from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
 from langchain.agents import create_agent

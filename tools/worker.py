@@ -1,0 +1,21 @@
+"""Stands for `python -u -c CODE`: the zygote forks what runs the code.
+
+xdist starts its workers by this file, so that none imports for itself what
+the others import as well. Nothing here is slow to import.
+"""
+
+import json
+import os
+import socket
+import sys
+
+with socket.socket(socket.AF_UNIX) as line:
+    line.connect(os.environ["NOTEBOOK_ZYGOTE"])
+    socket.send_fds(line, [b" "], [0, 1, 2])
+    wish = {"code": sys.argv[-1], "argv": ["-c"], "cwd": os.getcwd()}
+    wish["env"] = dict(os.environ)
+    line.sendall(json.dumps(wish).encode() + b"\n")
+    for stream in 0, 1:
+        os.close(stream)  # now they are those of the worker alone
+    while line.recv(64):  # its number, then nothing until it ends
+        pass
