@@ -95,7 +95,8 @@ async def reads(client: Client, thread: str, message: str) -> list[Event]:
                     async for event in events_of(response):
                         seen.append(event)
             else:
-                seen += await client.resume(run, seen[-1].number)
+                last = seen[-1].number if seen else 0
+                seen += await client.resume(run, last)
         except (httpx2.TransportError, AssertionError):
             await asyncio.sleep(0.3)
     return seen

@@ -12,6 +12,7 @@ import os
 import signal
 
 import httpx2
+import psutil
 import pytest
 
 from tests import service_place
@@ -171,6 +172,27 @@ async def test_one_of_two_ends(place: Place, how: int) -> None:
             await agrees(there, f"t{n}", *turns, (LONG, seen + rest))
             more = await there.ask(NAME, f"t{n}")
             assert more[-1].name == "done"
+
+
+async def test_one_of_a_command_s_workers_is_killed(place: Place) -> None:
+    """uvicorn starts another; the readers come back, to whichever."""
+    process = place.run(workers=2, resume_grace=100)
+    meter = place.model.meter()
+    place.model.pace(per_token=0.5)
+    async with process.client() as client:
+        asks = [
+            asyncio.create_task(reads(client, f"t{n}", LONG)) for n in range(6)
+        ]
+        await until(lambda: meter.read().in_flight == 6)
+        assert process.process
+        family = psutil.Process(process.process.pid).children()
+        workers = [
+            each for each in family if "spawn_main" in str(each.cmdline())
+        ]
+        workers[-1].kill()
+        for number, seen in enumerate(await asyncio.gather(*asks)):
+            await agrees(client, f"t{number}", (LONG, seen))
+            assert (await client.ask(NAME, f"t{number}"))[-1].name == "done"
 
 
 async def test_all_die_and_come_back(place: Place) -> None:
