@@ -145,15 +145,18 @@ class Process:
         every worker is up. A single worker finds its imports made."""
         command = ["uvicorn", "service:app"]
         command += ["--app-dir", str(SOLUTIONS), "--port", str(port)]
-        command += ["--host", self.host, "--workers", str(workers)]
+        if self.host != LOOPBACK:
+            command += ["--host", self.host]
         env = self.environment
+        alone = workers == 1 and not self.within
         with self.log.open("wb") as log:
-            if workers == 1 and ZYGOTE in os.environ and not self.within:
+            if alone and ZYGOTE in os.environ:
                 folder, output = os.getcwd(), log.fileno()
                 self.process = Forked(UVICORN, command, folder, env, output)
             else:
+                python = [*self.within, sys.executable, "-m"]
                 self.process = subprocess.Popen(
-                    [*self.within, sys.executable, "-m", *command],
+                    [*python, *command, f"--workers={workers}"],
                     env=env,
                     stdout=log,
                     stderr=subprocess.STDOUT,

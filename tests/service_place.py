@@ -67,19 +67,20 @@ class Place:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def db(request: Any, server: Postgres | None, tmp_path: Path) -> str:
-    """Where an empty store is, of each kind."""
+def store(request: Any, tmp_path: Path) -> tuple[str, Postgres | None]:
+    """Where an empty one is, of each kind, and its server."""
     if request.param == "sqlite":
-        return str(tmp_path / "service.db")
+        return str(tmp_path / "service.db"), None
+    server = request.getfixturevalue("server")
     if server is None:
         pytest.skip("PostgreSQL is not installed")
-    return server.database()
+    return server.database(), server
 
 
 @pytest.fixture
-def place(db: str, server: Postgres | None, tmp_path: Path) -> Iterator[Place]:
+def place(store: tuple[str, Any], tmp_path: Path) -> Iterator[Place]:
     with ExitStack() as stack:
-        yield Place(stack, tmp_path, db, server)
+        yield Place(stack, tmp_path, *store)
 
 
 async def reads(client: Client, thread: str, message: str) -> list[Event]:

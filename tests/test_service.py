@@ -30,7 +30,7 @@ from service.settings import Settings, in_one_line
 
 pytestmark = pytest.mark.timeout(240)  # a server's start among others
 
-db = service_place.db
+store = service_place.store
 
 
 class Place:
@@ -63,9 +63,9 @@ async def place(
 
 
 @pytest.fixture
-def at(db: str) -> Any:
+def at(store: tuple[str, Any]) -> Any:
     """Open a place with these settings: `async with at(max_runs=3)`."""
-    return lambda **settings: place(db, **settings)
+    return lambda **settings: place(store[0], **settings)
 
 
 def cut_off_soon(meter: Meter, seen: int) -> bool:

@@ -28,7 +28,7 @@ from tests.service_place import (
 )
 
 pytestmark = service_place.marks
-db, place = service_place.db, service_place.place
+store, place = service_place.store, service_place.place
 # With SERVICE_TEST_LONG=1 the waits are as long as in the attack's report.
 LONG_WAITS = "SERVICE_TEST_LONG" in os.environ
 STOPPED, BLOCKS = (30, 16) if LONG_WAITS else (7, 4)  # seconds
