@@ -105,6 +105,7 @@ LINKS = {  # what can be done with the run whose id comes in a header
     for name in ("follow_run", "stop_run")
 }
 STARTS: dict[str, Any] = {
+    "status_code": 200,
     "response_class": EventStream,
     "responses": may_refuse(400, 409, 413, 429, 502, 503, 504)
     | {200: EVENTS | {"links": LINKS}},
@@ -155,6 +156,7 @@ async def answer(
 
 @router.get(
     "/runs/{run}",
+    status_code=200,
     response_class=EventStream,
     responses=may_refuse(404, 503)
     | {200: EVENTS, 204: {"description": "There is no more."}},
