@@ -352,7 +352,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--short",
         action="store_true",
-        help="only the notes' endpoint and the service, in six minutes",
+        help="the notes' endpoint and the service only, in nine minutes",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="keep the figures here too"
