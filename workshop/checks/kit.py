@@ -354,15 +354,10 @@ class ScriptedModel(BaseChatModel):
         self.watch.must_not_block(": nothing else runs meanwhile")
 
     async def value_of(self, answer: asyncio.Task[T], name: str) -> T:
-        """What the answer returns; Wrong if it did not use this model.
-
-        Who waits for some other model never ends.
-        """
+        """What the answer returns; who waits for another model never ends."""
         if not answer.done():
             self.must_be_used(name)
-        value = await answer
-        self.must_be_used(name)
-        return value
+        return await answer
 
     def must_be_idle(self, who: str) -> None:
         """Raise Wrong if a call still runs after ``who`` has left."""
@@ -730,6 +725,13 @@ async def stop(task: asyncio.Task[Any]) -> bool:
     """Cancel it as a caller who leaves; whether it ended by that."""
     task.cancel()
     return await until(task.done)
+
+
+async def together(*probes: Coroutine[Any, Any, Any]) -> None:
+    """Run probes at once; raise what the first of them, in order, raised."""
+    for found in await asyncio.gather(*probes, return_exceptions=True):
+        if isinstance(found, BaseException):
+            raise found
 
 
 async def collect(stream: AsyncIterator[Any], parts: list[Any]) -> None:
