@@ -727,13 +727,6 @@ async def stop(task: asyncio.Task[Any]) -> bool:
     return await until(task.done)
 
 
-async def together(*probes: Coroutine[Any, Any, Any]) -> None:
-    """Run probes at once; raise what the first of them, in order, raised."""
-    for found in await asyncio.gather(*probes, return_exceptions=True):
-        if isinstance(found, BaseException):
-            raise found
-
-
 async def collect(stream: AsyncIterator[Any], parts: list[Any]) -> None:
     """Read a stream to its end; each part is in ``parts`` as it comes."""
     async for part in stream:
