@@ -200,12 +200,12 @@ class Process:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until it comes true, a minute at most."""
-    for _ in range(3000):
+    """Wait until it comes true, three minutes at most."""
+    for _ in range(9000):
         if condition():
             return
         await asyncio.sleep(0.02)
-    raise AssertionError("it did not come true within a minute")
+    raise AssertionError("it did not come true within three minutes")
 
 
 @contextmanager
