@@ -114,7 +114,8 @@ def reply(ask: Ask, again: int = 0) -> Reply:
         text = _say(ask, again)
     for end in ask.stop:
         text = text.partition(end)[0]
-    return Reply(words.tokens(text))
+    calls = tools.hand_on(ask, text)
+    return Reply([] if calls else words.tokens(text), calls)
 
 
 def _say(ask: Ask, again: int = 0) -> str:

@@ -124,6 +124,17 @@ def _alone(calls: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [call for call in calls if not hands_over(call[0])]
 
 
+def hand_on(ask: Ask, text: str) -> tuple[Call, ...]:
+    """A transfer instead of a text that this agent says again and again."""
+    last = [t for t in ask.turns[-2:] if t.role == "assistant" and t.text]
+    if len(last) < 2 or last[-1].name or last[-1].text != text:
+        return ()
+    called = {call.name for turn in ask.turns for call in turn.calls}
+    others = (t.name for t in ask.tools if hands_over(t.name))
+    free = [name for name in others if name not in called][:1]
+    return tuple(Call(name, "{}", _call_id(ask, 0)) for name in free)
+
+
 class _Results:
     """The results of the calls that were made since the prompt."""
 
