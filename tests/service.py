@@ -19,12 +19,8 @@ from uuid import uuid4
 import httpx2
 
 from tools.build import ROOT
-<<<<<<< HEAD
 from tools.kernels import ZYGOTE, Forked
-from workshop.model import Model
-=======
 from workshop.model import LOOPBACK, Model
->>>>>>> service
 
 SOLUTIONS = ROOT / "solutions"
 UVICORN = "from uvicorn.main import main; main()"
@@ -146,28 +142,21 @@ class Process:
 
     def start(self, workers: int = 1, port: int = 0) -> str:
         """Start it by the README's command, and return its address when
-<<<<<<< HEAD
         every worker is up. A single worker finds its imports made."""
         command = ["uvicorn", "service:app"]
         command += ["--app-dir", str(SOLUTIONS), "--port", str(port)]
-        env = self.environment
-=======
-        every worker is up."""
-        command = [*self.within, sys.executable, "-m", "uvicorn"]
-        command += ["service:app", "--app-dir", str(SOLUTIONS)]
-        command += ["--port", str(port)]
         if self.host != LOOPBACK:
             command += ["--host", self.host]
-        if workers > 1:
-            command += ["--workers", str(workers)]
->>>>>>> service
+        env = self.environment
+        alone = workers == 1 and not self.within
         with self.log.open("wb") as log:
-            if workers == 1 and ZYGOTE in os.environ:
+            if alone and ZYGOTE in os.environ:
                 folder, output = os.getcwd(), log.fileno()
                 self.process = Forked(UVICORN, command, folder, env, output)
             else:
+                python = [*self.within, sys.executable, "-m"]
                 self.process = subprocess.Popen(
-                    [sys.executable, "-m", *command, f"--workers={workers}"],
+                    [*python, *command, f"--workers={workers}"],
                     env=env,
                     stdout=log,
                     stderr=subprocess.STDOUT,
