@@ -182,6 +182,7 @@ class _Attempt:
         self.answer = answer
         self.file = file_of(answer)
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.mistake: Verdict | None = None
         self.thread, self.future = in_thread(self._run)
 
     async def verdict(self, limit: float) -> Verdict:
@@ -198,6 +199,8 @@ class _Attempt:
                 await asyncio.wait([done], timeout=more)
             if done.done():
                 return done.result()
+            if self.mistake:  # what the answer leaves behind does not end
+                return self.mistake
             if _nested():
                 return "❌", _NEST
             at = self._waiting_line()
@@ -213,9 +216,13 @@ class _Attempt:
                 self.loop = runner.get_loop()
                 # What is left behind is not reported beside the verdict.
                 self.loop.set_exception_handler(lambda *_: None)
-                return "✅", runner.run(self.judge(self.answer))
-        except BaseException as error:  # also SystemExit
-            return "❌", self._mistake(error)
+                try:
+                    return "✅", runner.run(self.judge(self.answer))
+                except BaseException as error:  # also SystemExit
+                    self.mistake = "❌", self._mistake(error)
+                    return self.mistake
+        except BaseException as error:
+            return self.mistake or ("❌", self._mistake(error))
 
     def _mistake(self, error: BaseException) -> str:
         while isinstance(error, BaseExceptionGroup):
