@@ -121,11 +121,11 @@ def unhashed(kind: str) -> Path:
 
 
 def fill(folder: Path) -> None:
-    """Download every package, and what builds the course's own."""
+    """Gather every package as a wheel, and what builds the course's own."""
     make_environment()
-    download = ["python", "-m", "pip", "download", "--dest", folder]
-    run(*download, "-r", "requirements.txt", "-c", unhashed("requirements"))
-    run(*download, "flit_core>=3.12,<5")
+    wheel = ["python", "-m", "pip", "wheel", "--wheel-dir", folder]
+    run(*wheel, "-r", "requirements.txt", "-c", unhashed("requirements"))
+    run(*wheel, "flit_core>=3.12,<5")
     print(f"Take {folder} along: python3 start.py --wheels FOLDER")
 
 

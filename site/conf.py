@@ -30,6 +30,7 @@ repository = os.environ.get("COURSE_REPOSITORY", "")
 if repository:
     html_theme_options |= {
         "repository_url": repository,
+        "repository_branch": "main",
         "use_repository_button": True,
         "launch_buttons": {
             "binderhub_url": "https://mybinder.org",

@@ -30,7 +30,7 @@ def test_a_hung_and_a_dead_kernel_are_named(tmp_path: Path) -> None:
         env=os.environ | {"WORKSHOP_MODEL": "openai"},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=140,
     )
     assert "2 failed, 2 passed" in result.stdout, result.stdout
     failed = [
@@ -42,7 +42,7 @@ def test_a_hung_and_a_dead_kernel_are_named(tmp_path: Path) -> None:
         assert any(f"{name}.ipynb::Cell 1" in line for line in failed)
 
 
-def test_the_guards_speak_within_a_minute() -> None:
+def test_the_guards_speak_within_three_minutes() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     options = settings["tool"]["pytest"]["ini_options"]
     cell = next(
@@ -51,4 +51,4 @@ def test_the_guards_speak_within_a_minute() -> None:
         if option.startswith("--nbval-cell-timeout=")
     )
     # nbval waits five more seconds for the outputs of a cell it gave up.
-    assert cell + 5 < options["timeout"] <= 60
+    assert cell + 5 < options["timeout"] <= 180

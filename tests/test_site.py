@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import re
 import subprocess
 import sys
 import threading
@@ -24,9 +25,10 @@ from tools.site import SITE
 pytest.importorskip("sphinx", reason="the website's packages are not there")
 
 # The first test waits until all pages are made.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.long]
 
 INDEX = "index.html"
+REPOSITORY = "https://github.com/NAME/REPO"
 PAGES = (
     INDEX,
     "notebooks/01_sync_vs_async.html",
@@ -34,14 +36,23 @@ PAGES = (
     "notebooks/glossary.html",
     "exercises/01_sync_vs_async.html",
 )
+# Of these lessons slides are made, and their links followed, too.
+DECKS = ("01", "05")
 PHONE = {"width": 375, "height": 700}
 
 
 @pytest.fixture(scope="module")
 def site() -> Path:
-    command = [sys.executable, "tools/site.py"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    slides = ["tools/slides.py", SITE / "slides", *DECKS]
+    pages = ["tools/site.py", "--repository", REPOSITORY]
+    for command in (pages, slides):
+        run = subprocess.run(
+            [sys.executable, *command],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr
     return SITE
 
 
@@ -116,12 +127,52 @@ def test_no_link_is_dead(site: Path) -> None:
     assert [*dead(pages)] == []
 
 
+def test_each_lesson_can_be_launched(site: Path) -> None:
+    colab = "https://colab.research.google.com/github/NAME/REPO/blob/main"
+    binder = "https://mybinder.org/v2/gh/NAME/REPO/main?urlpath=lab/tree"
+    for folder in ("notebooks", "exercises", "solutions"):
+        for path in sorted((ROOT / folder).glob("[0-9]*.ipynb")):
+            name = f"{folder}/{path.name}"
+            page = (site / name).with_suffix(".html").read_text("utf-8")
+            assert f'href="{colab}/{name}"' in page
+            assert f'href="{binder}/{name}"' in page
+            assert f"!git clone {REPOSITORY} course" in page
+
+
+def test_slides_begin_at_headings(site: Path) -> None:
+    for deck in DECKS:
+        [path] = (site / "slides").glob(f"{deck}_*.slides.html")
+        text = path.read_text("utf-8")
+        assert text.count("<section>") > text.count("<h2") > 5
+
+
 def test_dead_links_are_found(tmp_path: Path) -> None:
     text = '<p id=a><a href="#a"><a href="#b"><a href="c.html"><img src=d>'
     path = tmp_path / "page.html"
     path.write_text(text)
     found = [*dead({path: Parsed(text)})]
     assert found == ["page.html: #b", "page.html: c.html", "page.html: d"]
+
+
+def test_each_term_is_linked_by_its_lesson_or_before() -> None:
+    lessons = sorted((ROOT / "source" / "lessons").glob("[0-9]*.py"))
+    first: dict[str, str] = {}
+    for path in lessons:
+        for place in re.findall(
+            r"glossary\.md#([\w-]+)", path.read_text("utf-8")
+        ):
+            first.setdefault(place, path.stem)
+    text = (ROOT / "notebooks" / "glossary.md").read_text("utf-8")
+    terms = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    assert len(terms) > 30
+    late = []
+    for term in terms:
+        heading = term.partition("\n")[0]
+        [lesson] = re.findall(r"\[Lesson (\d\d)\]", term)
+        linked = first.get(heading.lower().replace(" ", "-"), "nowhere")
+        if linked[:2] > lesson:
+            late.append(f"{heading}: {linked}")
+    assert late == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -60,7 +60,7 @@ FOLDERS = {"notebooks": "lessons", "exercises": "labs", "solutions": "labs"}
 BY_HAND = ("solutions/service", "notebooks/pictures", "notebooks/glossary.md")
 INDEX = "index"
 AT_ONCE = 2
-CELL_SECONDS = 60
+CELL_SECONDS = 300
 METADATA = {
     "kernelspec": {
         "display_name": "Python 3 (ipykernel)",

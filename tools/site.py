@@ -30,6 +30,15 @@ FOLDERS = ("notebooks", "exercises", "solutions")
 PLAIN = ("OLD_NOTES.md", "INSTRUCTORS.md", "CONTRIBUTING.md", "CHANGELOG.md")
 # What JupyterLab collapses by metadata, MyST-NB collapses by a tag.
 FOLDS = {"source_hidden": "hide-input", "outputs_hidden": "hide-output"}
+# Colab opens a notebook alone: the button needs this cell.
+COLAB = """<details><summary>On Colab</summary>
+
+The button opens this notebook without the rest of the course. Make this its
+first cell:
+
+    !git clone {address} course && pip install "./course[lessons]"
+
+</details>"""
 LINK = re.compile(r"\]\((\.\./)([^)#\s]+)")
 
 HEADING = re.compile(r"(\]\((?![a-z]+:)[^)#\s]*#)([^)\s]+)\)")
@@ -87,6 +96,9 @@ def copy_notebook(path: Path, address: str) -> None:
             if "text/markdown" in shown:
                 text = shown["text/markdown"]
                 shown["text/markdown"] = elsewhere(text, address)
+    if address:
+        note = nbformat.v4.new_markdown_cell(COLAB.format(address=address))
+        book.cells.insert(1, note)
     nbformat.write(book, PAGES / path.parent.name / path.name)
 
 

@@ -220,8 +220,8 @@ async def hand_over(state):
 
 
 # %% [markdown] tags=["solution"]
-# Nobody reads for 1.5 s. The model has sent all of its tokens, since they
-# fit into the buffers of the connection. The node has taken two: one is in the
+# Nobody reads. The model still sends all of its tokens, since they fit into
+# the buffers of the connection. The node has taken two: one is in the
 # queue, one in its hand.
 
 # %% tags=["solution"]
@@ -233,7 +233,8 @@ graph = builder.compile()
 question = {"messages": [("user", "What is LangGraph?")]}
 with model.meter() as meter:
     run = asyncio.create_task(graph.ainvoke(question))
-    await asyncio.sleep(1.5)
+    while meter.read().requests == 0 or meter.in_flight > 0:
+        await asyncio.sleep(0.05)
 print("taken:", len(taken), "sent:", meter.tokens_sent)
 run.cancel()
 _ = await asyncio.wait([run])

@@ -161,8 +161,9 @@ def bad_app(llm, read_menu):
         return StreamingResponse(lines(bad_events(graph, table, text)))
 
     graph = bad_graph(llm, read_menu, InMemorySaver())
-    app.get("/tables/{table}")(partial(talk, graph))
-    app.post("/banquet")(partial(bad_banquet, graph))
+    app.add_api_route("/tables/{table}", partial(talk, graph))
+    ask = partial(bad_banquet, graph)
+    app.add_api_route("/banquet", ask, methods=["POST"])
     return app
 
 
@@ -401,8 +402,9 @@ def make_app(llm, read_menu):
             async for line in lines(events(graph, table, text)):
                 yield line
 
-    app.get("/tables/{table}")(partial(talk, graph))
-    app.post("/banquet")(partial(banquet, graph))
+    app.add_api_route("/tables/{table}", partial(talk, graph))
+    ask = partial(banquet, graph)
+    app.add_api_route("/banquet", ask, methods=["POST"])
     return app
 
 

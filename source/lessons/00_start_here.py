@@ -48,7 +48,7 @@ from langchain_openai import ChatOpenAI
 # key is made up. So the client needs only the model's name.
 #
 # `stream_usage=True` asks the server to say, at the end of a stream, how many
-# tokens it used.
+# **[tokens](glossary.md#token)** it used.
 
 # %%
 llm = ChatOpenAI(model=model.name, stream_usage=True)
@@ -104,9 +104,10 @@ print(message.text)
 print(meter)
 
 # %% [markdown]
-# *In flight* means begun and not yet finished. *Cut off* means that the client
-# left before the end. You meet these numbers again: *at most 8 in flight* is
-# how you will know that eight requests really ran together.
+# **[In flight](glossary.md#in-flight)** means begun and not yet finished. *Cut
+# off* means that the client left before the end. You meet these numbers again:
+# *at most 8 in flight* is how you will know that eight requests really ran
+# together.
 
 # %% [markdown]
 # ## The same model in a graph
@@ -120,7 +121,7 @@ print(meter)
 #
 # A **builder** collects nodes and edges. `compile()` makes the graph that you
 # can run. A node is named like its function. `START` says which node is the
-# first; after a node without a way on, the run ends.
+# first; after a node without a way on, the **[run](glossary.md#run)** ends.
 
 # %%
 from langgraph.graph import START, MessagesState, StateGraph
@@ -139,8 +140,9 @@ graph = builder.compile()
 # %% [markdown]
 # The node calls `ainvoke` and does not stream. You stream the graph, and the
 # tokens come out all the same: `stream_mode="messages"` gives you the pieces
-# of every model call in the graph. Each item is a pair, a chunk and its
-# metadata. You need only the chunk here, so the other one is called `_`.
+# of every model call in the graph. Each item is a pair, a
+# **[chunk](glossary.md#chunk)** and its metadata. You need only the chunk
+# here, so the other one is called `_`.
 #
 # A message may be written as a pair, too: who says it, and what.
 
@@ -248,8 +250,8 @@ await check("00.1", pieces)
 # ```
 #
 # On Windows write `$env:WORKSHOP_MODEL = "openai"`. Cells that use
-# `model.fault` then say that they need the practice model. Checks always use
-# it.
+# [`model.fault`](glossary.md#fault) then say that they need the practice
+# model. Checks always use it.
 
 # %% [markdown]
 # ## Keep

@@ -82,9 +82,9 @@ Timeline.compare({"invoke": sync_call, "ainvoke": async_call})
 #
 # ## stream and astream
 #
-# `stream` and `astream` give you parts of the answer while it is made. With
-# `stream_mode="messages"` each part is a pair: a chunk of a message and its
-# metadata. `for` becomes `async for`.
+# `stream` and [`astream`](glossary.md#astream) give you parts of the answer
+# while it is made. With `stream_mode="messages"` each part is a pair: a chunk
+# of a message and its metadata. `for` becomes `async for`.
 
 # %%
 texts = []

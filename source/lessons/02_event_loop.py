@@ -42,7 +42,8 @@ def order(table: int) -> dict:
 #
 # The event loop runs one piece of your `async` code at a time. At an `await`
 # that has to wait, the piece gives the loop back, and another one runs. A call
-# that waits *without* `await` keeps the loop. It **blocks** everybody.
+# that waits *without* `await` keeps the loop. It
+# **[blocks](glossary.md#blocking)** everybody.
 #
 # **Misconception:** *in async code you can call sync methods, too*. Here are
 # three ways to stream inside `async` code.
@@ -65,7 +66,8 @@ async def sync_stream_and_sleep_0():
 
 
 # %% [markdown]
-# A `Heartbeat` beats every 10 ms, unless somebody blocks the loop.
+# A [`Heartbeat`](glossary.md#heartbeat) beats every 10 ms, unless somebody
+# blocks the loop.
 #
 # **Predict.** `await asyncio.sleep(0)` gives the loop to others once, after
 # every chunk. Does that mend the sync stream?
@@ -193,8 +195,8 @@ async def play():
 
 
 # %% [markdown]
-# `cancel()` asks a task to end. It gets a `CancelledError` where it waits,
-# and its `finally` blocks still run.
+# [`cancel()`](glossary.md#cancellation) asks a task to end. It gets a
+# `CancelledError` where it waits, and its `finally` blocks still run.
 #
 # **Predict.** In which order do the five lines come?
 #

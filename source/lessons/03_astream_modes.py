@@ -39,10 +39,11 @@ if model.practice:
 # %% [markdown]
 # ## One run, many views
 #
-# A stream mode is a view of a run. Through each of them you look at the same
-# kitchen. It is an agent: its model reads the order and calls the tool
-# `cook`, the tool cooks, the model answers. A **tool** is a function that the
-# model may ask for. `@tool` makes one of yours; the model reads its docstring.
+# A **[stream mode](glossary.md#stream-mode)** is a view of a run. Through each
+# of them you look at the same kitchen. It is an agent: its model reads the
+# order and calls the tool `cook`, the tool cooks, the model answers. A
+# **tool** is a function that the model may ask for. `@tool` makes one of
+# yours; the model reads its docstring.
 #
 # The tool reports its progress. `get_stream_writer()` returns a function, and
 # whatever you pass to that function reaches the reader of the stream.

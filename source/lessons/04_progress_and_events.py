@@ -113,8 +113,9 @@ list(oven.stream(ORDER, stream_mode="custom", version="v2"))
 # %% [markdown]
 # ## A graph in a graph
 #
-# The kitchen of lesson 03 becomes a node of a café. `greet` is a second node,
-# which welcomes the guest.
+# The kitchen of lesson 03 becomes a node of a café: a
+# **[subgraph](glossary.md#subgraph)**. `greet` is a second node, which
+# welcomes the guest.
 
 
 # %%

@@ -240,8 +240,9 @@ for waiter in (whole_order, drafts):
 # ## How did it end?
 #
 # An answer can end early and look complete. Near its end comes a chunk with
-# a `finish_reason`: `stop`, `tool_calls`, `length` (out of tokens) or
-# `content_filter`. `model.fault` makes the next answer end in such a way.
+# a [`finish_reason`](glossary.md#finish-reason): `stop`, `tool_calls`,
+# `length` (out of tokens) or `content_filter`. `model.fault` makes the next
+# answer end in such a way.
 
 
 # %%

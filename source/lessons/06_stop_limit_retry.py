@@ -176,7 +176,8 @@ await report("AnyIO", meter)
 # ## A retry says it twice
 #
 # **Predict.** The connection breaks after three tokens, and LangGraph runs
-# the node again, as its policy says. What does the user read?
+# the node again, as its **[retry](glossary.md#retry)** policy says. What does
+# the user read?
 #
 # <details><summary>Answer</summary>
 #

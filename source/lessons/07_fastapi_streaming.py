@@ -52,8 +52,8 @@ waiter = create_agent(llm, tools=[price])
 # This course began with an older text on async streaming, called **the notes**
 # here. This is its endpoint. Many guides have the same one.
 #
-# `generate` is an async generator. `StreamingResponse` sends each piece that
-# it yields as soon as it is there.
+# `generate` is an **[async generator](glossary.md#async-generator)**.
+# `StreamingResponse` sends each piece that it yields as soon as it is there.
 
 # %%
 app = FastAPI()

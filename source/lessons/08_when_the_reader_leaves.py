@@ -146,7 +146,8 @@ async def cancel_again_and_again(task):
 for end in (cancel_once, cancel_again_and_again):
     meter = model.meter()
     reading = asyncio.create_task(read_story())
-    await asyncio.sleep(0.6)
+    while meter.read().tokens_sent < 3:
+        await asyncio.sleep(0.05)
     await end(reading)
     await idle(meter)
     print(f"{end.__name__}: {meter.cut_off} cut off")
@@ -259,8 +260,9 @@ print(meter.tokens_sent, "tokens sent,", queue.qsize(), "parts wait")
 # the model writes on.
 #
 # So the server keeps its runs in a set, and ends them when it stops. FastAPI
-# has a place for that: `lifespan`, a function with one `yield`. What comes
-# before it runs at the start, and what comes after it at the end.
+# has a place for that: [`lifespan`](glossary.md#lifespan), a function with one
+# `yield`. What comes before it runs at the start, and what comes after it at
+# the end.
 #
 # ## Check yourself
 #

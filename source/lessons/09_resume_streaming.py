@@ -81,7 +81,8 @@ for event in events[3:7]:
 # One token is an empty line, which would end its event. It arrives, because
 # `data` is written as JSON. By hand, with `f"data: {text}\n\n"`, it would be
 # lost. After 15 silent seconds FastAPI also sends `: ping`, a comment that
-# clients skip: no proxy takes the connection for dead.
+# clients skip: no **[proxy](glossary.md#proxy)** takes the connection for
+# dead.
 #
 # ## What people get wrong: *the stream ended, so the answer is complete*
 #

@@ -33,19 +33,19 @@ def ask(question):
 TEA = ask("tea")
 
 
-def graph_of(llm, **options):
+def graph_of(llm, retry_policy=None, timeout=None):
     async def reply(state):
         message = await llm.ainvoke(state["messages"])
         return {"messages": message}
 
     builder = StateGraph(MessagesState)
-    builder.add_node("reply", reply, **options)
+    builder.add_node(reply, retry_policy=retry_policy, timeout=timeout)
     builder.add_edge(START, "reply")
     return builder.compile()
 
 
 # %% [markdown]
-# `graph_of` makes a graph of one node; the options are those of `add_node`.
+# `graph_of` makes a graph of one node and hands `add_node` its two options.
 #
 # `counted`, in the folded cell, awaits something. Then it prints what the
 # **model** counted and what came out.
@@ -116,7 +116,8 @@ await counted("in 5 min", llm.ainvoke("tea"))
 #
 # The client is the lowest of them. A **node** retries with a `RetryPolicy`:
 # three attempts, after 0.5 s and 1 s, if you set nothing. A **run** retries
-# with `with_retry()`: three attempts as well, after about 1 s and 2 s.
+# with `with_retry()`: three attempts as well, after about 1 s and 2 s. Pauses
+# that grow so are a **[backoff](glossary.md#backoff)**.
 #
 # To see one level alone, the others are switched off: `max_retries=0`.
 #
@@ -186,14 +187,15 @@ class Printer:
             raise ConnectionError("The printer is off.")
 
 
-def print_graph(**options):
+def print_graph(retry_policy=None):
     async def reply(state):
         message = await llm.ainvoke(state["messages"])
         return {"messages": message}
 
     builder = StateGraph(MessagesState)
     builder.add_node("reply", reply)
-    builder.add_node("publish", Printer().publish, **options)
+    publish = Printer().publish
+    builder.add_node("publish", publish, retry_policy=retry_policy)
     builder.add_edge(START, "reply")
     builder.add_edge("reply", "publish")
     return builder.compile()

@@ -20,6 +20,7 @@ import asyncio
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
+from workshop.guests import idle
 from workshop.model import connect  # missing? pip install "./[lessons]"
 from workshop.observe import Timeline
 
@@ -136,8 +137,8 @@ builder.add_edge("look_up", "sum_up")
 fan_out = builder.compile()
 
 # %% [markdown]
-# This function is for work: a bounded fan-out. Its limit is
-# `max_concurrency`, which in lesson 11 limited nothing.
+# This function is for work: a bounded **[fan-out](glossary.md#fan-out)**. Its
+# limit is `max_concurrency`, which in lesson 11 limited nothing.
 
 
 # %%
@@ -208,8 +209,7 @@ async def merged(streams, size):
 
 
 # %%
-async def tokens_of(topic, late):
-    await asyncio.sleep(late)
+async def tokens_of(topic):
     question = {"messages": [("user", f"Research: {topic}")]}
     stream = agent.astream(question, stream_mode="messages", version="v2")
     async for part in stream:
@@ -217,8 +217,16 @@ async def tokens_of(topic, late):
         yield message.text
 
 
+async def bees_after_owls(meter):
+    while meter.read().requests == 0 or meter.in_flight > 0:
+        await asyncio.sleep(0.05)
+    async for piece in tokens_of("bees"):
+        yield piece
+
+
 async def who_comes(size):
-    streams = {"owls": tokens_of("owls", 0), "bees": tokens_of("bees", 1.3)}
+    bees = bees_after_owls(model.meter())
+    streams = {"owls": tokens_of("owls"), "bees": bees}
     labels = []
     async for label, piece in merged(streams, size):
         labels.append(label)
@@ -227,9 +235,9 @@ async def who_comes(size):
 
 
 # %% [markdown]
-# **Predict.** The bees start 1.3 s after the owls, and the reader takes 0.15 s
-# for each piece. Does it see bees while owls still come: without a bound, and
-# with a bound of one?
+# **Predict.** The bees start when the model has written its last owl. The
+# reader takes 0.15 s for each piece, longer than the model. Does it see bees
+# while owls still come: without a bound, and with a bound of one?
 #
 # <details><summary>Answer</summary>
 #
@@ -256,9 +264,9 @@ for size in (0, 1):
 #
 # That bound is yours. What does LangGraph itself do?
 #
-# **Predict.** You take the first part of `fan_out`, and then read nothing for
-# four seconds. How many of the 13 requests are made, with `astream` and with
-# `astream_events`?
+# **Predict.** You take the first part of `fan_out`, and then read nothing
+# more, until the model has had nothing to do for three seconds. How many of
+# the 13 requests are made, with `astream` and with `astream_events`?
 #
 # <details><summary>Answer</summary>
 #
@@ -272,7 +280,9 @@ for size in (0, 1):
 async def read_one(stream):
     with model.meter() as meter:
         await anext(stream)
-        await asyncio.sleep(4)
+        await idle(meter)
+        await asyncio.sleep(3)
+        await idle(meter)
     await stream.aclose()
     return meter.requests
 

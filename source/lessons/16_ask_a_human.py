@@ -32,10 +32,11 @@ llm = ChatOpenAI(model=model.name, stream_chunk_timeout=None)
 # %% [markdown]
 # ## A run that stops at a question
 #
-# A node that needs a person calls `interrupt(question)`. The run ends there,
-# and the question is kept in the thread: so it takes a checkpointer. The
-# answer comes in a run of its own, whose input is `Command(resume=answer)`.
-# In that run `interrupt` returns the answer.
+# A node that needs a person calls
+# [`interrupt(question)`](glossary.md#interrupt). The run ends there, and the
+# question is kept in the thread: so it takes a checkpointer. The answer comes
+# in a run of its own, whose input is `Command(resume=answer)`. In that run
+# `interrupt` returns the answer.
 #
 # `reserve` asks before it takes a table. Two lists count what it does before
 # the question and after it.

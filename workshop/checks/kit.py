@@ -348,6 +348,11 @@ class ScriptedModel(BaseChatModel):
         if not self._calls:
             raise Wrong(_not_used(name))
 
+    def must_be_asked(self, name: str) -> None:
+        """Raise Wrong if it was not this model, or not without blocking."""
+        self.must_be_used(name)
+        self.watch.must_not_block(": nothing else runs meanwhile")
+
     async def value_of(self, answer: asyncio.Task[T], name: str) -> T:
         """What the answer returns; who waits for another model never ends."""
         if not answer.done():
@@ -602,6 +607,33 @@ async def settled(
     return read()
 
 
+class Clock:
+    """The event loop's own clock, which a judge puts forward.
+
+    So a time is over when the judge says so, on a slow machine as well.
+    """
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        real, self.ahead = loop.time, 0.0
+        loop.time = lambda: real() + self.ahead
+
+    def forward(self, seconds: float) -> None:
+        self.ahead += seconds
+
+
+async def together(*probes: Coroutine[Any, Any, Any]) -> list[Any]:
+    """What the probes return; they wait at once, each on its own things.
+
+    Raises what the first of them raised, in their order.
+    """
+    outcomes = await asyncio.gather(*probes, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return outcomes
+
+
 # --- calling an answer
 
 
@@ -650,6 +682,38 @@ async def in_script(answer: Answer, **given: Any) -> Any:
     return value
 
 
+async def all_at_once(
+    answer: Answer, model: ScriptedModel, **given: Any
+) -> Any:
+    """What the answer returns for ``questions``, if it asks all at once.
+
+    The model's script must begin with a PAUSE. The first asked ends last.
+    """
+    asking, number = start(result(answer, **given)), len(given["questions"])
+    await model.waits_for(number, asking)
+    at_once = model.peak
+    await model.finish(reversed(model.calls), asking)
+    value = await asking
+    model.must_be_asked(next(iter(given)))
+    if at_once < number:
+        raise Wrong(
+            f"at most {count(at_once, 'request')} of {number} in flight: ask "
+            "all at once"
+        )
+    return value
+
+
+async def must_raise(
+    kind: str, error: Exception, answer: Coroutine[Any, Any, Any]
+) -> None:
+    """Raise Wrong unless the answer lets an error of this kind out."""
+    try:
+        await answer
+    except (type(error), ExceptionGroup):
+        return
+    raise Wrong(f"{kind} was swallowed: let it out")
+
+
 def start(answer: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """A task whose failure nobody reports if the judge ends before it."""
     task = asyncio.create_task(answer)
@@ -661,13 +725,6 @@ async def stop(task: asyncio.Task[Any]) -> bool:
     """Cancel it as a caller who leaves; whether it ended by that."""
     task.cancel()
     return await until(task.done)
-
-
-async def together(*probes: Coroutine[Any, Any, Any]) -> None:
-    """Run probes at once; raise what the first of them, in order, raised."""
-    for found in await asyncio.gather(*probes, return_exceptions=True):
-        if isinstance(found, BaseException):
-            raise found
 
 
 async def collect(stream: AsyncIterator[Any], parts: list[Any]) -> None:

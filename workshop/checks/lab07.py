@@ -283,7 +283,7 @@ async def _all_ask(site: Served, guests: list[str]) -> list[Any]:
             "POST",
             "/chat",
             params={"guest": guest, "message": guest},
-            timeout=None,
+            patient=True,
         )
         for guest in guests
     ]
