@@ -36,7 +36,7 @@ async def invokes_in_async_def(agent, message):
 
 @wrong(
     "07.0",
-    "at most 6 of 50 users got to the model at once: no thread for "
+    "at most 6 of 70 users got to the model at once: no thread for "
     "each, and no turns",
 )
 async def takes_a_thread(agent, message):
