@@ -53,10 +53,7 @@ async def returns_the_message(agent, message):
     return state["messages"][-1]
 
 
-@wrong(
-    "07.0",
-    "user 0 got 'user 0', not 'A reply to user 0'",
-)
+@wrong("07.0", "'user 0\\n' got 'user 0\\n', not 'A reply to user 0\\n'")
 async def returns_the_question(agent, message):
     state = await agent.ainvoke(ask(message))
     return state["messages"][0].text
