@@ -29,8 +29,8 @@ from workshop.checks import check
 # %% [markdown]
 # ## Task 1: serve all tables at once
 #
-# This waiter brings one dish before he takes the next order. The texts are
-# right, and the kitchen is nearly idle.
+# This waiter listens to one table to its last word before he asks the next
+# one. The texts are right, and the kitchen is nearly idle.
 
 # %%
 agent = create_agent(ChatOpenAI(model=model.name), tools=[])
@@ -39,8 +39,11 @@ agent = create_agent(ChatOpenAI(model=model.name), tools=[])
 async def one_by_one(graph, questions):
     texts = []
     for question in questions:
-        state = await graph.ainvoke({"messages": [("user", question)]})
-        texts.append(state["messages"][-1].text)
+        asked = {"messages": [("user", question)]}
+        text = ""
+        async for chunk, _ in graph.astream(asked, stream_mode="messages"):
+            text += chunk.text
+        texts.append(text)
     return texts
 
 
@@ -58,19 +61,24 @@ print(meter)
 # question twice. Each is asked once, in a run of its own, and all are in
 # flight at once. The error of one that fails passes on.
 #
+# In the lesson, each table was one call of the graph. Here it is a loop.
+#
 # **Expected:** with three questions, 3 requests are in flight at once.
 
 
 # %%
 async def answer_all(graph, questions):
-    # TODO (about 5 lines)
+    # TODO (about 8 lines)
     # solution
     async def answer(question):
-        state = await graph.ainvoke({"messages": [("user", question)]})
-        return state["messages"][-1].text
+        asked = {"messages": [("user", question)]}
+        text = ""
+        async for chunk, _ in graph.astream(asked, stream_mode="messages"):
+            text += chunk.text
+        return text
 
-    calls = [answer(question) for question in questions]
-    return await asyncio.gather(*calls)
+    answers = [answer(question) for question in questions]
+    return await asyncio.gather(*answers)
 
 
 # %%
@@ -79,21 +87,22 @@ await check("01.1", answer_all)
 # %% [markdown]
 # <details><summary>Hint 1: where to look</summary>
 #
-# All calls must have started before you wait for the first. What starts
-# several coroutines and waits for all of them?
+# All loops must have started before you wait for the first. A loop has no
+# name that you could start. What has one, and can hold a loop?
 #
 # </details>
 #
 # <details><summary>Hint 2: nearly the answer</summary>
 #
-# Write an inner `async def answer(question)` that awaits `ainvoke` once and
-# returns the text. Make one coroutine for each question. Then
+# Write an inner `async def answer(question)`: the loop over `astream`, and
+# `return text`. Make one coroutine for each question. Then
 # `return await asyncio.gather(*coroutines)`. It keeps their order.
 #
 # </details>
 
 # %% [markdown] tags=["solution"]
-# **Why.** `await` in a loop means: go on when this one is done. `gather`
+# **Why.** `await` or `async for` in a loop means: go on when this one is done.
+# A coroutine holds all that belongs to one question. `gather`
 # starts every coroutine first, and waits once. It returns the results in the
 # order of its arguments, whoever was ready first. `asyncio.as_completed`
 # would give them in the order of the kitchen.

@@ -615,3 +615,35 @@ async def lets_anyio_do_it(play, dine):
         dinner = await dine()
         group.cancel_scope.cancel()
     return dinner
+
+
+@wrong("02.1", "it hid an error (a bug in a node): the reply looks whole")
+async def ends_at_an_error(graph, question, read_menu):
+    try:
+        order = ask(f"{await asyncio.to_thread(read_menu)} {question}")
+        async for chunk, _ in graph.astream(order, stream_mode="messages"):
+            yield chunk.text
+    except Exception:
+        return
+
+
+@wrong("02.1", "a piece came late: only when the next one was there")
+async def is_one_piece_behind(graph, question, read_menu):
+    order = ask(f"{await asyncio.to_thread(read_menu)} {question}")
+    held = ""
+    async for chunk, _ in graph.astream(order, stream_mode="messages"):
+        yield held
+        held = chunk.text
+    yield held
+
+
+@wrong("02.3", "`play` and `dine` are called once each")
+async def dines_again(play, dine):
+    music = asyncio.create_task(play())
+    try:
+        return await dine()
+    except Exception:
+        return await dine()
+    finally:
+        music.cancel()
+        await asyncio.wait([music])

@@ -503,3 +503,20 @@ async def adds_the_chunks(graph, question, node):
         complete = whole.response_metadata.get("finish_reason") == "stop"
     text = "" if whole is None else whole.text
     return text, complete and bool(text)
+
+
+@wrong(
+    "05.2",
+    "three calls came in one chunk, and only 1 of the two complete ones "
+    "came out",
+)
+async def yields_one_call_a_chunk(chunks):
+    whole, done = None, 0
+    async for chunk in chunks:
+        whole = chunk if whole is None else whole + chunk
+        if len(whole.tool_calls) > done + 1:
+            call = whole.tool_calls[done]
+            done += 1
+            yield call["name"], call["args"]
+    for call in whole.tool_calls[done:] if whole else []:
+        yield call["name"], call["args"]

@@ -36,7 +36,7 @@ async def invokes_in_async_def(agent, message):
 
 @wrong(
     "07.0",
-    "at most 6 of 50 users got to the model at once: no thread for "
+    "at most 6 of 70 users got to the model at once: no thread for "
     "each, and no turns",
 )
 async def takes_a_thread(agent, message):
@@ -53,10 +53,7 @@ async def returns_the_message(agent, message):
     return state["messages"][-1]
 
 
-@wrong(
-    "07.0",
-    "user 0 got 'user 0', not 'A reply to user 0'",
-)
+@wrong("07.0", "'user 0\\n' got 'user 0\\n', not 'A reply to user 0\\n'")
 async def returns_the_question(agent, message):
     state = await agent.ainvoke(ask(message))
     return state["messages"][0].text

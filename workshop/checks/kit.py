@@ -123,10 +123,16 @@ class Play:
         self.outcome: str | None = None
         self.waiting = False  # at a PAUSE
         self._passes = 0
+        # the loop of the stream, which may be another one, and its alarm
+        self._wake: tuple[Any, asyncio.Event] | None = None
 
     def release(self, pauses: int = 1_000_000) -> None:
         """Let it pass one PAUSE, or all that are to come."""
         self._passes += pauses
+        if self._wake is not None:
+            loop, event = self._wake
+            with suppress(RuntimeError):  # that loop has ended
+                loop.call_soon_threadsafe(event.set)
 
     async def finish(self) -> None:
         """Let it run to its end, and wait for that."""
@@ -138,9 +144,11 @@ class Play:
         try:
             for part in self.parts:
                 if part is PAUSE:
-                    # Not an Event: the stream may run in another loop.
-                    while not self._may_pass():  # noqa: ASYNC110
-                        await asyncio.sleep(TURN)
+                    event = asyncio.Event()
+                    self._wake = asyncio.get_running_loop(), event
+                    while not self._may_pass():
+                        await event.wait()
+                        event.clear()
                 elif isinstance(part, BaseException):
                     self.outcome = "failed"
                     raise part

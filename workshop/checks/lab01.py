@@ -28,7 +28,7 @@ from workshop.checks.kit import (
 )
 
 QUESTIONS = [f"What does table {n} get?" for n in (1, 2, 3)]
-MANY = 120  # more than a pool or a semaphore lets through
+MANY = 70  # more than a pool or a semaphore lets through
 THREADS = 2
 
 

@@ -155,17 +155,14 @@ async def _follows(answer: Answer, dish: str, percents: list[int]) -> None:
         write("percent")
 
     tokens = [*AWKWARD_TOKENS, "\n"]
-    replies = iter([["It warms up"], tokens])
-    model = ScriptedModel.watching(answer, lambda _: next(replies, ["late"]))
+    model = ScriptedModel.watching(answer, lambda _: tokens)
 
     async def reply(state: MessagesState) -> dict[str, Any]:
         return {"messages": [await model.ainvoke(state["messages"])]}
 
-    graph = _chain(
-        MessagesState, greet=greet, warm=reply, bake=bake, reply=reply
-    )
+    graph = _chain(MessagesState, greet=greet, bake=bake, reply=reply)
     said = f"Table 3 orders the {dish}"
-    order = {"messages": [("user", said)]}
+    order = {"messages": [("ai", "Hello!"), ("user", said)]}
     value = await result(answer, graph=graph, order=order, bar=bar)
     model.must_be_used("graph")
     if model.calls[0].asked != said:

@@ -35,7 +35,7 @@ from workshop.checks.kit import (
 
 Answer = Callable[..., Any]
 
-USERS = 110  # more than a pool or a semaphore lets through
+USERS = 70  # more than a pool or a semaphore lets through
 GUESTS = 20
 ALONE = 300  # turns that the first guest waits for a second one
 TAKEN = "the client took it for the whole answer"
