@@ -569,6 +569,8 @@ def attribute(owner: Any, name: str) -> Any:
     if isinstance(owner, Super):
         made = isinstance(owner.owner, Made)
         kinds = (owner.owner.kind if made else type(owner.owner)).__mro__
+        if owner.after not in kinds:  # a function without its object
+            return None
         later = kinds[kinds.index(owner.after) + 1 :]
         found = next((vars(k)[name] for k in later if name in vars(k)), None)
         return MethodType(found, owner.owner) if is_own(found) else None
