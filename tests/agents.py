@@ -31,8 +31,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "solutions"))
 from service.model import open_model
 from service.settings import Settings
 
-LONG = 16 if os.environ.get("SERVICE_TEST_LONG") else 4
-BLOCKS = int(os.environ.get("SERVICE_BLOCKS", LONG))  # seconds
+
+def block() -> None:
+    time.sleep(int(os.environ["SERVICE_BLOCKS"]))
 
 
 async def price(dish: str) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def blocking(llm: ChatOpenAI) -> Any:
 
     async def price(dish: str) -> dict[str, Any]:
         """Look up the price of a dish."""
-        time.sleep(BLOCKS)  # noqa: ASYNC251
+        block()
         return {"dish": dish, "euros": 9}
 
     return create_agent(llm, [price])
@@ -435,7 +436,7 @@ def deaf(llm: ChatOpenAI) -> Any:
 
     def price(dish: str) -> str:
         """Look up the price of a dish."""
-        time.sleep(BLOCKS)
+        block()
         return "9"
 
     return create_agent(llm, [price])

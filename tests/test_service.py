@@ -16,7 +16,9 @@ from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage
 from pydantic import ValidationError
 
+from tests import service_place
 from tests.service import SOLUTIONS, Client, events_of, text_of, until
+from tests.service_place import LONG, NAME, PRICE
 from workshop.model import Meter, Model, practice_model
 from workshop.serve import serve
 
@@ -28,9 +30,7 @@ from service.settings import Settings, in_one_line
 
 pytestmark = pytest.mark.timeout(240)  # a server's start among others
 
-PRICE = "What is the price of the soup?"
-LONG = "Write 60 words"
-NAME = "Who are you?"
+store = service_place.store
 
 
 class Place:
@@ -62,21 +62,10 @@ async def place(
     assert site.errors == []
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def db(request: Any, tmp_path: Path) -> str:
-    """Where an empty store is, of each kind."""
-    if request.param == "sqlite":
-        return str(tmp_path / "service.db")
-    server = request.getfixturevalue("server")
-    if server is None:
-        pytest.skip("PostgreSQL is not installed")
-    return server.database()
-
-
 @pytest.fixture
-def at(db: str) -> Any:
+def at(store: tuple[str, Any]) -> Any:
     """Open a place with these settings: `async with at(max_runs=3)`."""
-    return lambda **settings: place(db, **settings)
+    return lambda **settings: place(store[0], **settings)
 
 
 def cut_off_soon(meter: Meter, seen: int) -> bool:

@@ -10,7 +10,7 @@ from tests import agents, test_service
 from tests.service import text_of
 
 pytestmark = pytest.mark.timeout(240)
-at, db = test_service.at, test_service.db
+at, store = test_service.at, test_service.store
 LONG, NAME, PRICE = test_service.LONG, test_service.NAME, test_service.PRICE
 ANSWER = "I am the practice model: I answer from a file, token by token."
 NO = "I do not talk about that."

@@ -23,7 +23,7 @@ from tests.service import Client, Process, events_of, text_of
 from tests.service_place import LONG, NAME, agrees
 from workshop.model import LOOPBACK, Model, practice_model
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.long]
 NET = "10.231"  # .11.x and .12.x: readers; .21.x and .22.x: the database
 
 

@@ -12,6 +12,7 @@ import os
 import signal
 
 import httpx2
+import psutil
 import pytest
 
 from tests import service_place
@@ -27,9 +28,10 @@ from tests.service_place import (
 )
 
 pytestmark = service_place.marks
-place = service_place.place
+store, place = service_place.store, service_place.place
 # With SERVICE_TEST_LONG=1 the waits are as long as in the attack's report.
-STOPPED = 30 if os.environ.get("SERVICE_TEST_LONG") else 7  # seconds
+LONG_WAITS = "SERVICE_TEST_LONG" in os.environ
+STOPPED, BLOCKS = (30, 16) if LONG_WAITS else (7, 4)  # seconds
 
 
 # --- two workers of one command
@@ -87,7 +89,7 @@ async def test_a_blocked_loop_loses_nothing(place: Place) -> None:
     """A1: two tools block their loop, for longer together than the service's
     longest patience; others ask meanwhile."""
     meter = place.model.meter()
-    one, other = place.two(agent="tests.agents:blocking")
+    one, other = place.two(agent="tests.agents:blocking", BLOCKS=BLOCKS)
     async with one.client() as here, other.client() as there:
         first = asyncio.create_task(reads(here, "a", PRICE))
         second = asyncio.create_task(reads(here, "b", PRICE))
@@ -131,6 +133,7 @@ async def test_no_clock_is_asked(place: Place, hours: int) -> None:
     shift += f"time.time = lambda: now() + {hours * 3600}"
     (place.folder / "sitecustomize.py").write_text(shift)
     other = Process(place.model, place.folder, db=place.db)
+    other.within = ["env"]  # a process of its own, that reads this file
     other.environment["PYTHONPATH"] += os.pathsep + str(place.folder)
     other.start()
     place.stack.callback(other.stop, signal.SIGKILL)
@@ -169,6 +172,27 @@ async def test_one_of_two_ends(place: Place, how: int) -> None:
             await agrees(there, f"t{n}", *turns, (LONG, seen + rest))
             more = await there.ask(NAME, f"t{n}")
             assert more[-1].name == "done"
+
+
+async def test_one_of_a_command_s_workers_is_killed(place: Place) -> None:
+    """uvicorn starts another; the readers come back, to whichever."""
+    process = place.run(workers=2, resume_grace=100)
+    meter = place.model.meter()
+    place.model.pace(per_token=0.5)
+    async with process.client() as client:
+        asks = [
+            asyncio.create_task(reads(client, f"t{n}", LONG)) for n in range(6)
+        ]
+        await until(lambda: meter.read().in_flight == 6)
+        assert process.process
+        family = psutil.Process(process.process.pid).children()
+        workers = [
+            each for each in family if "spawn_main" in str(each.cmdline())
+        ]
+        workers[-1].kill()
+        for number, seen in enumerate(await asyncio.gather(*asks)):
+            await agrees(client, f"t{number}", (LONG, seen))
+            assert (await client.ask(NAME, f"t{number}"))[-1].name == "done"
 
 
 async def test_all_die_and_come_back(place: Place) -> None:

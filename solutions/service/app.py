@@ -39,14 +39,6 @@ from service.web import ending, guard, guarded
 
 PAGE = Path(__file__).with_name("page")
 AWAY = "the database cannot be used at the moment"
-NO_KEY = (
-    "OPENAI_API_KEY: not set. Any text will do for a practice model; "
-    "OPENAI_BASE_URL says where it is"
-)
-
-
-class CannotStart(Exception):
-    """Says in one line why not."""
 
 
 class EventStream(StreamingResponse):
@@ -113,6 +105,7 @@ LINKS = {  # what can be done with the run whose id comes in a header
     for name in ("follow_run", "stop_run")
 }
 STARTS: dict[str, Any] = {
+    "status_code": 200,
     "response_class": EventStream,
     "responses": may_refuse(400, 409, 413, 429, 502, 503, 504)
     | {200: EVENTS | {"links": LINKS}},
@@ -163,6 +156,7 @@ async def answer(
 
 @router.get(
     "/runs/{run}",
+    status_code=200,
     response_class=EventStream,
     responses=may_refuse(404, 503)
     | {200: EVENTS, 204: {"description": "There is no more."}},
@@ -305,6 +299,23 @@ def open_store(settings: Settings) -> Any:
     return open_sqlite(settings.db)
 
 
+def reason(error: Exception) -> str:
+    """In one line why it cannot start; "" if that is a bug."""
+    match error:
+        case ValidationError():
+            return in_one_line(error)
+        case Unavailable():
+            return f"SERVICE_DB: {error}"
+        case Unsuitable():
+            return f"SERVICE_AGENT: {error}"
+        case openai.OpenAIError():
+            return (
+                "OPENAI_API_KEY: not set. Any text will do for a practice "
+                "model; OPENAI_BASE_URL says where it is"
+            )
+    return ""
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """One agent, one store and its runs for each process."""
@@ -317,14 +328,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             await check(graph)
             store = await stack.enter_async_context(open_store(settings))
             app.state.secret = await store.secret(secrets.token_hex(32))
-        except ValidationError as error:
-            raise CannotStart(in_one_line(error)) from None
-        except openai.OpenAIError:
-            raise CannotStart(NO_KEY) from None
-        except Unavailable as error:
-            raise CannotStart(f"SERVICE_DB: {error}") from None
-        except Unsuitable as error:
-            raise CannotStart(f"SERVICE_AGENT: {error}") from None
+        except Exception as error:
+            app.state.why = reason(error)
+            raise
         runs = app.state.runs = Runs(settings, store, graph)
         guard(app.state, settings)
         tending = asyncio.create_task(runs.tend())
@@ -346,7 +352,7 @@ class Service(FastAPI):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def in_one_line(message: Any) -> None:
             if message["type"] == "lifespan.startup.failed" and self.state.why:
-                message["message"] = self.state.why
+                message["message"] = f"Cannot start: {self.state.why}."
             await send(message)
 
         if scope["type"] == "http":
@@ -367,18 +373,9 @@ def create_app(
     asks. With `logs` the process's lines become JSON.
     """
 
-    @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            async with lifespan(app):
-                yield
-        except CannotStart as error:
-            app.state.why = f"Cannot start: {error}."
-            raise
-
     app = Service(
         title=agent.NAME,
-        lifespan=life,
+        lifespan=lifespan,
         max_body_size=100_000,  # bytes
         docs_url=None,  # they load scripts from another site
         redoc_url=None,

@@ -130,7 +130,9 @@ async def open_postgres(url: str) -> AsyncIterator[Postgres]:
     db = Postgres(url)
     try:
         await asyncio.to_thread(db.set_up)
-    except (psycopg.Error, OSError) as error:
+    except psycopg.OperationalError as error:
+        raise Unavailable(str(error).partition("\n")[0]) from error
+    except psycopg.Error as error:  # its text may have the password
         raise Unavailable(type(error).__name__) from error
     try:
         yield db

@@ -330,7 +330,7 @@ class Runs:
         bell = self.store.bell(run)
         while True:
             rings = bell.rings
-            is_open, _ = await self.store.news(run, 0)
+            is_open, _ = await self.store.news(run, GAP * GAP)
             if not is_open:
                 return
             await bell.wait(rings, TICK)
@@ -470,8 +470,9 @@ def retry_after(error: BaseException) -> str:
 def may_pass(error: BaseException) -> bool:
     """Whether the same request may succeed in a moment."""
     if isinstance(error, ModelRateLimitError):
-        wait = retry_after(error)
-        return wait.replace(".", "", 1).isdigit() and float(wait) <= 1
+        with suppress(ValueError):
+            return float(retry_after(error)) <= 1
+        return False
     return isinstance(error, openai.APIConnectionError) or bool(
         getattr(error, "is_retryable", False)
     )
