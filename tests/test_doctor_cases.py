@@ -44,7 +44,6 @@ import openai
 import psycopg
 import pytest
 import requests
-import tenacity
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
     AgentMiddleware,
@@ -1562,16 +1561,15 @@ async def a_decorator_blocks(state: MessagesState) -> dict[str, Any]:
     return {}
 
 
+@contextmanager
+def menu_of_the_day() -> Iterator[str]:
+    yield requests.get(URL, timeout=4).text
+
+
 @sick("requests.get(URL, timeout=4)")
-def a_helper_that_a_library_decorates() -> Any:
-    @tenacity.retry(stop=tenacity.stop_after_attempt(3))
-    def menu() -> str:
-        return requests.get(URL, timeout=4).text
-
-    async def fetch(state: MessagesState) -> dict[str, Any]:
-        return say(menu())
-
-    return graph_of(fetch)
+async def a_library_decorates_it(state: MessagesState) -> dict[str, Any]:
+    with menu_of_the_day() as menu:
+        return say(menu)
 
 
 @sick("with ThreadPoolExecutor() as pool")

@@ -92,9 +92,12 @@
 # %% [markdown] tags=["cheat-sheet"]
 # ## In your own words
 #
-# - *tokens arrive all at once, no streaming, one big chunk*:
+# - *tokens arrive all at once, buffered, no streaming, one big chunk*:
 #   [They arrive all at once](#They-arrive-all-at-once),
 #   [nginx, a proxy, gzip](18_errors_by_their_words.ipynb#Words-that-need-another-machine)
+# - *no tokens from a subgraph, supervisor or agent in a node, wrong stream_mode*:
+#   [No tokens at all](#No-tokens-at-all),
+#   [Nothing arrives, and nothing fails](#Nothing-arrives,-and-nothing-fails)
 # - *stream stops after a tool call, no answer after the tool*:
 #   [No tokens at all](#No-tokens-at-all),
 #   [tool_calls must be followed by tool messages](18_errors_by_their_words.ipynb#tool_calls-must-be-followed-by-tool-messages),
@@ -110,10 +113,10 @@
 # - *works with invoke, not with ainvoke or astream*:
 #   [This saver is not async](#This-saver-is-not-async),
 #   [No sync invocation](#No-sync-invocation)
-# - *works in a script, not in Jupyter or Colab*:
+# - *works in a script, not in Jupyter or Colab; nest_asyncio, uvloop*:
 #   [asyncio.run cannot be called](#asyncio.run-cannot-be-called),
 #   [This event loop is already running](18_errors_by_their_words.ipynb#This-event-loop-is-already-running)
-# - *Streamlit, Celery, Django, Flask, AWS Lambda, pytest: works once, then fails*:
+# - *Streamlit, Celery, Django, Flask, Gradio, AWS Lambda, pytest: works once, then fails*:
 #   [Event loop is closed](#Event-loop-is-closed),
 #   [One client for each loop](18_errors_by_their_words.ipynb#One-client-for-each-loop)
 # - *pytest or a script hangs at the end*:
@@ -125,20 +128,21 @@
 # - *memory or database grows, slower with each turn*:
 #   [The table of checkpoints grows](18_errors_by_their_words.ipynb#The-table-of-checkpoints-grows),
 #   [This model's maximum context length](18_errors_by_their_words.ipynb#This-model's-maximum-context-length)
-# - *slow with many users, health check fails, timeouts under load*:
+# - *slow with many users, FastAPI serves one at a time, health check fails, BlockingError*:
 #   [Everybody waits for one](#Everybody-waits-for-one),
+#   [Something blocks, but which line](#Something-blocks,-but-which-line),
 #   [Six calls, and only four at once](#Six-calls,-and-only-four-at-once),
 #   [Calls wait for no reason](#Calls-wait-for-no-reason)
 # - *parallel nodes, tools or gather run one after another*:
 #   [Async did not make it faster](#Async-did-not-make-it-faster),
 #   [All cores but one are idle](#All-cores-but-one-are-idle)
-# - *the user closed the tab, tokens still billed*:
+# - *the user closed the tab, client disconnect, tokens still billed*:
 #   [Your reader left, and it writes on](#Your-reader-left,-and-it-writes-on),
 #   [You left, and the model writes on](#You-left,-and-the-model-writes-on)
 # - *stop button, Ctrl+C or cancel does nothing*:
 #   [Stop comes late](#Stop-comes-late),
 #   [The server does not shut down](18_errors_by_their_words.ipynb#The-server-does-not-shut-down)
-# - *contextvars, user id, config or trace lost*:
+# - *contextvars, user id, config, get_stream_writer or trace lost; LangSmith, Langfuse, OpenTelemetry*:
 #   [Called get_config outside of a runnable context](18_errors_by_their_words.ipynb#Called-get_config-outside-of-a-runnable-context),
 #   [A context variable is gone in the next cell](18_errors_by_their_words.ipynb#A-context-variable-is-gone-in-the-next-cell),
 #   [was created in a different Context](18_errors_by_their_words.ipynb#was-created-in-a-different-Context)
@@ -147,20 +151,24 @@
 # - *lambda node, coroutine in the state*:
 #   [Expected dict, got](18_errors_by_their_words.ipynb#Expected-dict,-got),
 #   [TypeError, about a coroutine](#TypeError,-about-a-coroutine)
-# - *forgets the conversation, state lost*:
+# - *forgets the conversation, state lost, MemorySaver or InMemorySaver in a service*:
 #   [Every guest is a stranger](#Every-guest-is-a-stranger),
 #   [Two messages, and one is lost](#Two-messages,-and-one-is-lost)
-# - *rate limit with gather, too many requests*:
+# - *rate limit with gather, too many requests, HTTP 429 or 503*:
 #   [max_concurrency does not limit](#max_concurrency-does-not-limit),
 #   [Error code: 429](18_errors_by_their_words.ipynb#Error-code:-429)
 # - *background task disappears, exception swallowed*:
 #   [An error that nobody sees](#An-error-that-nobody-sees),
 #   [Task exception was never retrieved](18_errors_by_their_words.ipynb#Task-exception-was-never-retrieved)
-# - *answer cut off, truncated, incomplete JSON*:
+# - *answer cut off, truncated, incomplete JSON; a retry or reconnect begins again*:
 #   [The answer ends in mid-sentence](18_errors_by_their_words.ipynb#The-answer-ends-in-mid-sentence),
+#   [The answer begins twice](#The-answer-begins-twice),
 #   [A broken answer looks complete](#A-broken-answer-looks-complete)
-# - *no token usage, cost is zero*:
+# - *no token usage, cost is zero: Ollama, vLLM, OpenRouter*:
 #   [No usage with a base URL](18_errors_by_their_words.ipynb#No-usage-with-a-base-URL)
+# - *a reasoning model is silent, then the stream fails*:
+#   [No streaming chunk received](18_errors_by_their_words.ipynb#No-streaming-chunk-received),
+#   [Request timed out](18_errors_by_their_words.ipynb#Request-timed-out)
 # - *newlines or Markdown lost in SSE*:
 #   [Line breaks vanish](18_errors_by_their_words.ipynb#Line-breaks-vanish)
 # - *approval, resume: the tool ran twice, the graph starts again*:
@@ -176,13 +184,16 @@
 #   [Output lands somewhere else](#Output-lands-somewhere-else)
 # - *a list instead of a string, type text*:
 #   [Brackets on the screen](#Brackets-on-the-screen)
-# - *empty error message, CancelledError not caught*:
+# - *empty error message, nothing in the logging, CancelledError not caught*:
 #   [An error without words](18_errors_by_their_words.ipynb#An-error-without-words)
 # - *MCP tools fail, ExceptionGroup*:
 #   [unhandled errors in a TaskGroup](18_errors_by_their_words.ipynb#unhandled-errors-in-a-TaskGroup),
 #   [Attempted to exit cancel scope in a different task](18_errors_by_their_words.ipynb#Attempted-to-exit-cancel-scope-in-a-different-task),
 #   [No sync invocation](#No-sync-invocation)
-# - *from_conn_string fails, saver has no attribute*:
+# - *HTTP 400 or 500 on every later message*:
+#   [tool_calls must be followed by tool messages](18_errors_by_their_words.ipynb#tool_calls-must-be-followed-by-tool-messages),
+#   [This model's maximum context length](18_errors_by_their_words.ipynb#This-model's-maximum-context-length)
+# - *from_conn_string or lifespan fails, saver has no attribute*:
 #   [Invalid checkpointer provided](18_errors_by_their_words.ipynb#Invalid-checkpointer-provided),
 #   [The connection is closed](18_errors_by_their_words.ipynb#The-connection-is-closed)
 

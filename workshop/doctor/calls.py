@@ -13,6 +13,7 @@ import builtins
 import concurrent.futures
 import functools
 import inspect
+import linecache
 import re
 import sqlite3
 import sys
@@ -170,6 +171,14 @@ class AnyOf:
     values: tuple[Any, ...]
 
 
+@dataclass(frozen=True)
+class Super:
+    """What `super()` gives in a method of this class."""
+
+    owner: Any
+    after: type
+
+
 class Calls:
     """Finds them; ``unread`` counts the functions it could not look into.
 
@@ -270,8 +279,9 @@ def tree_of(function: Any) -> Any:
 @functools.lru_cache(maxsize=500)
 def tree_of_code(code: CodeType) -> Any:
     try:
-        source = textwrap.dedent(inspect.getsource(code))
-        tree = ast.parse(source)
+        # `inspect.getsource` looks through all modules, which is slow.
+        lines = linecache.getlines(code.co_filename)[code.co_firstlineno - 1 :]
+        tree = ast.parse(textwrap.dedent("".join(inspect.getblock(lines))))
     except (OSError, TypeError, SyntaxError, SystemError):
         return None
     kinds = ast.FunctionDef | ast.AsyncFunctionDef
@@ -432,6 +442,9 @@ class Scope:
             return self._result(node, depth)
         if isinstance(node, ast.Subscript):
             return item(self.value(node.value, depth - 1), node.slice)
+        if isinstance(node, ast.IfExp):
+            both = node.body, node.orelse
+            return AnyOf(tuple(self.value(one, depth - 1) for one in both))
         if isinstance(node, ast.BinOp):  # a chain, `prompt | llm`
             sides = [self.value(s, depth - 1) for s in (node.right, node.left)]
             asked = (s for s in sides if kind_of(Method(s, "invoke")))
@@ -462,6 +475,8 @@ class Scope:
 
     def _result(self, node: ast.Call, depth: int) -> Any:
         called = self.value(node.func, depth - 1)
+        if called is super and "__class__" in self.names:
+            return Super(self.owner, self.names["__class__"])
         if isinstance(called, type):
             return Made(called)
         if isinstance(called, Method) and called.name in SAME:
@@ -551,6 +566,14 @@ def attribute(owner: Any, name: str) -> Any:
         return None
     if isinstance(owner, AnyOf):
         return AnyOf(tuple(attribute(one, name) for one in owner.values))
+    if isinstance(owner, Super):
+        made = isinstance(owner.owner, Made)
+        kinds = (owner.owner.kind if made else type(owner.owner)).__mro__
+        if owner.after not in kinds:  # a function without its object
+            return None
+        later = kinds[kinds.index(owner.after) + 1 :]
+        found = next((vars(k)[name] for k in later if name in vars(k)), None)
+        return MethodType(found, owner.owner) if is_own(found) else None
     if isinstance(owner, ModuleType):
         return vars(owner).get(name)
     if isinstance(owner, type):
@@ -575,6 +598,8 @@ def attribute(owner: Any, name: str) -> Any:
         return MethodType(found, owner)
     if found is None and not ANY & {pair(k) for k in kind.__mro__}:
         return set_by_init(kind, name)
+    if found is not None and not hasattr(type(found), "__get__"):
+        return found  # an attribute of the class
     return Method(owner, name)
 
 
