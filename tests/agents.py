@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,12 +22,18 @@ from langchain.agents.middleware import (
 from langchain.tools import tool
 from langchain_core.messages import AIMessage
 from langchain_openai import ChatOpenAI
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.types import interrupt
+from langgraph.prebuilt import ToolNode
+from langgraph.types import Command, interrupt
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "solutions"))
 from service.model import open_model
 from service.settings import Settings
+
+
+def block() -> None:
+    time.sleep(int(os.environ["SERVICE_BLOCKS"]))
 
 
 async def price(dish: str) -> dict[str, Any]:
@@ -44,11 +52,11 @@ def an_agent(make: Callable[[ChatOpenAI], Any]) -> Any:
 
 @an_agent
 def blocking(llm: ChatOpenAI) -> Any:
-    """Its tool blocks the loop of its process for 4 s."""
+    """Its tool blocks the loop of its process."""
 
     async def price(dish: str) -> dict[str, Any]:
         """Look up the price of a dish."""
-        time.sleep(4)  # noqa: ASYNC251
+        block()
         return {"dish": dish, "euros": 9}
 
     return create_agent(llm, [price])
@@ -245,3 +253,190 @@ def no_messages(llm: ChatOpenAI) -> Any:
     graph.add_node("one", lambda state: state)
     graph.add_edge(START, "one")
     return graph.compile()
+
+
+def in_a_row(*nodes: Any, state: Any = MessagesState, **options: Any) -> Any:
+    """A graph of functions, one after the other."""
+    return (
+        StateGraph(state)
+        .add_sequence(nodes)
+        .add_edge(
+            START, nodes[0].__name__ if callable(nodes[0]) else nodes[0][0]
+        )
+        .compile(**options)
+    )
+
+
+def asks_for(*names: str) -> AIMessage:
+    """A model's message that asks for these tools, each for the soup."""
+    calls = [
+        {"name": name, "args": {"dish": "soup"}, "id": f"call-{number}"}
+        for number, name in enumerate(names)
+    ]
+    return AIMessage("I look. ", tool_calls=calls)
+
+
+@an_agent
+def raising_beside(llm: ChatOpenAI) -> Any:
+    """Two tools at the same time, and one of them raises."""
+
+    async def broken(dish: str) -> None:
+        """Look up the weight of a dish."""
+        raise ValueError("secret sauce")
+
+    def ask(state: MessagesState) -> Any:
+        return {"messages": [asks_for("price", "broken")]}
+
+    tools = ToolNode([price, broken], handle_tool_errors=False)
+    return in_a_row(ask, ("tools", tools))
+
+
+@an_agent
+def asking_twice(llm: ChatOpenAI) -> Any:
+    """One node asks a human two things, one after the other."""
+
+    async def ask(state: MessagesState) -> Any:
+        first, second = interrupt("First?"), interrupt("Second?")
+        return {"messages": [AIMessage(f"{first} and {second}")]}
+
+    return in_a_row(ask)
+
+
+@an_agent
+def asking_beside(llm: ChatOpenAI) -> Any:
+    """Two tools ask at the same time."""
+
+    def ask(state: MessagesState) -> Any:
+        return {"messages": [asks_for("may", "may")]}
+
+    async def may(dish: str) -> str:
+        """Ask a human."""
+        return f"A human said {interrupt(f'May I have {dish}?')}."
+
+    def tell(state: MessagesState) -> Any:
+        said = [each.text for each in state["messages"][-2:]]
+        return {"messages": [AIMessage(" ".join(said))]}
+
+    return in_a_row(ask, ("tools", ToolNode([may])), tell)
+
+
+@an_agent
+def silent(llm: ChatOpenAI) -> Any:
+    """It returns no message."""
+
+    def nothing(state: MessagesState) -> Any:
+        return {}
+
+    return in_a_row(nothing)
+
+
+@an_agent
+def dotted(llm: ChatOpenAI) -> Any:
+    """Its node's name looks like a middleware's."""
+
+    async def speak(state: MessagesState) -> Any:
+        return {"messages": [await llm.ainvoke(state["messages"])]}
+
+    return in_a_row(("answer.v2 größer", speak))
+
+
+@an_agent
+def remembering(llm: ChatOpenAI) -> Any:
+    """It was compiled with a memory of its own."""
+
+    async def speak(state: MessagesState) -> Any:
+        return {"messages": [await llm.ainvoke(state["messages"])]}
+
+    return in_a_row(speak, checkpointer=InMemorySaver())
+
+
+@an_agent
+def commanding(llm: ChatOpenAI) -> Any:
+    """A node says where to go, and the graph does not know before."""
+
+    async def route(state: MessagesState) -> Any:
+        return Command(goto="speak")
+
+    async def speak(state: MessagesState) -> Any:
+        return {"messages": [await llm.ainvoke(state["messages"])]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("route", route)
+    graph.add_node("speak", speak)
+    graph.add_edge(START, "route")
+    return graph.compile()
+
+
+@an_agent
+def drafting(llm: ChatOpenAI) -> Any:
+    """A node asks its model twice, and keeps the second answer."""
+
+    async def speak(state: MessagesState) -> Any:
+        await llm.ainvoke("Say exactly: a first draft")
+        return {"messages": [await llm.ainvoke(state["messages"])]}
+
+    return in_a_row(speak)
+
+
+@an_agent
+def streaming_inside(llm: ChatOpenAI) -> Any:
+    """A tool reads the stream of an agent of its own."""
+    inner = create_agent(llm, [])
+
+    @tool("price")
+    async def ask(dish: str) -> str:
+        """Look up the price of a dish."""
+        given = {"messages": [("user", "Who are you?")]}
+        async for _ in inner.astream(given, stream_mode="messages"):
+            pass
+        return "9"
+
+    return create_agent(llm, [ask])
+
+
+class Odd(MessagesState):
+    topic: str
+
+
+@an_agent
+def with_nul(llm: ChatOpenAI) -> Any:
+    """Its state has a text that PostgreSQL's JSON does not take."""
+
+    async def speak(state: Odd) -> Any:
+        said = await llm.ainvoke(state["messages"])
+        return {"messages": [said], "topic": "a\0b"}
+
+    return in_a_row(speak, state=Odd)
+
+
+@an_agent
+def with_a_lock(llm: ChatOpenAI) -> Any:
+    """Its state has what cannot be kept."""
+
+    async def speak(state: Odd) -> Any:
+        said = await llm.ainvoke(state["messages"])
+        return {"messages": [said], "topic": threading.Lock()}
+
+    return in_a_row(speak, state=Odd)
+
+
+@an_agent
+def half_a_sign(llm: ChatOpenAI) -> Any:
+    """Its answer has one half of a sign, as a provider may cut it."""
+
+    def speak(state: MessagesState) -> Any:
+        return {"messages": [AIMessage("soup \ud83d")]}
+
+    return in_a_row(speak)
+
+
+@an_agent
+def deaf(llm: ChatOpenAI) -> Any:
+    """Its tool does not listen when it is cancelled, nor to signals."""
+
+    def price(dish: str) -> str:
+        """Look up the price of a dish."""
+        block()
+        return "9"
+
+    return create_agent(llm, [price])

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +19,11 @@ from uuid import uuid4
 import httpx2
 
 from tools.build import ROOT
-from workshop.model import Model
+from tools.kernels import ZYGOTE, Forked
+from workshop.model import LOOPBACK, Model
 
 SOLUTIONS = ROOT / "solutions"
+UVICORN = "from uvicorn.main import main; main()"
 
 
 class Event(NamedTuple):
@@ -113,8 +115,12 @@ class Client(httpx2.AsyncClient):
 class Process:
     """The service as it is run for users: uvicorn and its workers.
 
-    `settings` are variables without their prefix: `max_runs=3`.
+    `settings` are variables without their prefix: `max_runs=3`. `within` is a
+    command that runs a command: on another machine, say.
     """
+
+    within: Sequence[str] = ()
+    host = LOOPBACK
 
     def __init__(self, model: Model, folder: Path, **settings: object) -> None:
         settings = {"db": folder / "service.db"} | settings
@@ -127,7 +133,7 @@ class Process:
         self.log = folder / f"{uuid4().hex}.log"
         self.url = ""
         self.cookies: dict[str, str] = {}
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
 
     def client(self, **options: Any) -> Client:
         """A client of the same user as all others that this one gave."""
@@ -136,19 +142,26 @@ class Process:
 
     def start(self, workers: int = 1, port: int = 0) -> str:
         """Start it by the README's command, and return its address when
-        every worker is up."""
-        command = [sys.executable, "-m", "uvicorn", "service:app"]
+        every worker is up. A single worker finds its imports made."""
+        command = ["uvicorn", "service:app"]
         command += ["--app-dir", str(SOLUTIONS), "--port", str(port)]
-        if workers > 1:
-            command += ["--workers", str(workers)]
+        if self.host != LOOPBACK:
+            command += ["--host", self.host]
+        env = self.environment
+        alone = workers == 1 and not self.within
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                env=self.environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            if alone and ZYGOTE in os.environ:
+                folder, output = os.getcwd(), log.fileno()
+                self.process = Forked(UVICORN, command, folder, env, output)
+            else:
+                python = [*self.within, sys.executable, "-m"]
+                self.process = subprocess.Popen(
+                    [*python, *command, f"--workers={workers}"],
+                    env=env,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
         up = "Application startup complete"
         while self.process.poll() is None:
             said = self.said()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.postgres import NoPostgres, Postgres, postgres
+from tests.postgres import Postgres
 from tests.service import (
     Client,
     Event,
@@ -67,28 +66,21 @@ class Place:
         return one, other
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres | None]:
-    try:
-        with postgres() as started:
-            yield started
-    except NoPostgres:
-        if os.environ.get("CI") and sys.platform == "linux":
-            raise
-        yield None
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
-def place(
-    request: Any, server: Postgres | None, tmp_path: Path
-) -> Iterator[Place]:
-    db = str(tmp_path / "service.db")
-    if request.param == "postgres":
-        if server is None:
-            pytest.skip("PostgreSQL is not installed")
-        db = server.database()
+def store(request: Any, tmp_path: Path) -> tuple[str, Postgres | None]:
+    """Where an empty one is, of each kind, and its server."""
+    if request.param == "sqlite":
+        return str(tmp_path / "service.db"), None
+    server = request.getfixturevalue("server")
+    if server is None:
+        pytest.skip("PostgreSQL is not installed")
+    return server.database(), server
+
+
+@pytest.fixture
+def place(store: tuple[str, Any], tmp_path: Path) -> Iterator[Place]:
     with ExitStack() as stack:
-        yield Place(stack, tmp_path, db, server)
+        yield Place(stack, tmp_path, *store)
 
 
 async def reads(client: Client, thread: str, message: str) -> list[Event]:
@@ -104,7 +96,8 @@ async def reads(client: Client, thread: str, message: str) -> list[Event]:
                     async for event in events_of(response):
                         seen.append(event)
             else:
-                seen += await client.resume(run, seen[-1].number)
+                last = seen[-1].number if seen else 0
+                seen += await client.resume(run, last)
         except (httpx2.TransportError, AssertionError):
             await asyncio.sleep(0.3)
     return seen

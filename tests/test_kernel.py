@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 from jupyter_client.manager import KernelManager
-from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 
 from tools.build import ANSI
+from tools.kernels import manager_of
 
 SETUP = """
 from workshop.model import connect
@@ -31,14 +31,11 @@ class Notebook:
     """A kernel whose cells are run one after another."""
 
     def __init__(self) -> None:
-        self.manager = KernelManager(
-            kernel_name=CURRENT_ENV_KERNEL_NAME,
-            kernel_spec_manager=NbvalKernelspecManager(),
-        )
+        self.manager = manager_of(KernelManager)
         self.manager.start_kernel()
         self.client = self.manager.client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=40)
+        self.client.wait_for_ready(timeout=120)
 
     def start(self, source: str) -> str:
         return self.client.execute(source)
@@ -46,7 +43,7 @@ class Notebook:
     def messages(self, run: str) -> Iterator[dict]:
         """What the cell publishes until the kernel is idle again."""
         while True:
-            message = self.client.get_iopub_msg(timeout=30)
+            message = self.client.get_iopub_msg(timeout=120)
             if message["parent_header"].get("msg_id") != run:
                 continue
             content = message["content"]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -41,7 +42,7 @@ def printed(client: BlockingKernelClient, code: str) -> str:
         content = message["content"]
         text.append(content.get("text", content.get("ename", "")))
 
-    client.execute_interactive(code, timeout=30, output_hook=note)
+    client.execute_interactive(code, timeout=120, output_hook=note)
     return "".join(text).strip()
 
 
@@ -69,6 +70,14 @@ def test_it_is_warm_and_talks_over_ipc(kernel):
     assert kernel[0].transport == "ipc"
 
 
+def test_a_script_finds_its_imports_made_and_fails_as_it_does(warm):
+    code = "import sys; print('langgraph.graph' in sys.modules); "
+    for end, status in ("", 0), ("sys.exit(0)", 0), ("sys.exit(3)", 1):
+        command = kernels.python(code + end)
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.stdout, done.returncode) == ("True\n", status)
+
+
 def test_two_kernels_draw_other_random_numbers(warm, kernel, tmp_path):
     code = "import random; print(random.random())"
     other, client = kernels.start_new_kernel(40, "", cwd=str(tmp_path))
@@ -83,12 +92,12 @@ def test_an_interrupt_meets_this_kernel_alone(kernel):
     manager, client = kernel
     waiting = client.execute("import time; print('now'); time.sleep(60)")
     while True:
-        message = client.get_iopub_msg(timeout=30)
+        message = client.get_iopub_msg(timeout=120)
         if message["content"].get("text") == "now\n":
             break
     manager.interrupt_kernel()
     while True:
-        reply = client.get_shell_msg(timeout=30)
+        reply = client.get_shell_msg(timeout=120)
         if reply["parent_header"]["msg_id"] == waiting:
             break
     assert reply["content"]["ename"] == "KeyboardInterrupt"
@@ -102,7 +111,7 @@ def test_a_killed_kernel_is_noticed_and_starts_again(kernel):
     assert gone(pid)
     assert not manager.is_alive()
     manager.restart_kernel(now=True)
-    client.wait_for_ready(timeout=40)
+    client.wait_for_ready(timeout=120)
     assert int(printed(client, "import os; print(os.getpid())")) != pid
 
 

@@ -27,7 +27,7 @@ def run(script: str, **env: str) -> subprocess.CompletedProcess[str]:
         env=CLEAN | env,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
     )
 
 
@@ -45,7 +45,7 @@ def last_error(script: str, **env: str) -> str:
 
 def answers(base_url: str) -> bool:
     try:
-        urllib.request.urlopen(f"{base_url}/models", timeout=5).close()
+        urllib.request.urlopen(f"{base_url}/models", timeout=60).close()
     except OSError:
         return False
     return True

@@ -250,23 +250,31 @@ def test_every_import_is_a_direct_requirement(folder, files):
 def declared(*extras):
     """Return the packages that pyproject.toml names, with these extras."""
     project = tomllib.loads(read("pyproject.toml"))["project"]
-    wanted = [Requirement(line) for line in project["dependencies"]]
+    found = [Requirement(x) for x in project["dependencies"]]
     for extra in extras:
-        for line in project["optional-dependencies"][extra]:
-            wanted.append(Requirement(line))
-    packages = {canonicalize_name(each.name): each for each in wanted}
-    own = packages.pop(project["name"], None)
-    return (declared(*own.extras) if own else {}) | packages
+        lines = map(Requirement, project["optional-dependencies"][extra])
+        for wanted in lines:
+            if wanted.name == project["name"]:
+                found += declared(*wanted.extras).values()
+            else:
+                found.append(wanted)
+    return {canonicalize_name(wanted.name): wanted for wanted in found}
 
 
 def test_package_declares_what_it_imports():
     assert {provider(x) for x in imported("workshop")} == set(declared())
 
 
-def test_the_extra_brings_what_the_notebooks_import():
-    # Lesson 10 runs the service of the solutions.
-    needed = {provider(x) for x in imported("source") | imported("solutions")}
-    assert not needed - set(declared("lessons"))
+@pytest.mark.parametrize(
+    ("extras", "folders"),
+    [
+        (["lessons"], ["source", "solutions"]),  # lesson 10 imports the latter
+        (["lessons", "test"], ["tests", "tools"]),
+    ],
+)
+def test_the_extra_brings_what_is_imported(extras, folders):
+    needed = {provider(x) for folder in folders for x in imported(folder)}
+    assert needed - set(declared(*extras)) == set()
 
 
 def test_every_lower_bound_is_below_the_pin():

@@ -27,7 +27,7 @@ def told(*options: str) -> str:
         capture_output=True,
         check=True,
         encoding="utf-8",
-        timeout=50,
+        timeout=150,
     ).stdout
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage
 from pydantic import ValidationError
 
-from tests.postgres import NoPostgres, Postgres, postgres
+from tests import service_place
 from tests.service import SOLUTIONS, Client, events_of, text_of, until
+from tests.service_place import LONG, NAME, PRICE
 from workshop.model import Meter, Model, practice_model
 from workshop.serve import serve
 
@@ -30,9 +30,7 @@ from service.settings import Settings, in_one_line
 
 pytestmark = pytest.mark.timeout(240)  # a server's start among others
 
-PRICE = "What is the price of the soup?"
-LONG = "Write 60 words"
-NAME = "Who are you?"
+store = service_place.store
 
 
 class Place:
@@ -64,31 +62,10 @@ async def place(
     assert site.errors == []
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres | None]:
-    try:
-        with postgres() as running:
-            yield running
-    except NoPostgres:
-        if os.environ.get("CI") and sys.platform == "linux":
-            raise
-        yield None
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def db(request: Any, server: Postgres | None, tmp_path: Path) -> str:
-    """Where an empty store is, of each kind."""
-    if request.param == "sqlite":
-        return str(tmp_path / "service.db")
-    if server is None:
-        pytest.skip("PostgreSQL is not installed")
-    return server.database()
-
-
 @pytest.fixture
-def at(db: str) -> Any:
+def at(store: tuple[str, Any]) -> Any:
     """Open a place with these settings: `async with at(max_runs=3)`."""
-    return lambda **settings: place(db, **settings)
+    return lambda **settings: place(store[0], **settings)
 
 
 def cut_off_soon(meter: Meter, seen: int) -> bool:
@@ -466,6 +443,7 @@ async def test_what_is_no_run_and_what_is_no_number(at) -> None:
             ("0", 200),
             ("x", 422),
             ("-1", 422),
+            ("9" * 20, 422),
         ]:
             answer = await p.client.get(
                 f"/runs/{run}", headers={"Last-Event-ID": last}
@@ -473,6 +451,46 @@ async def test_what_is_no_run_and_what_is_no_number(at) -> None:
             assert answer.status_code == status
         assert (await p.client.get("/runs/none")).status_code == 404
         assert (await p.client.delete("/runs/none")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("t/runs", b'{"message": "Hi", "x": %b1%b}', 400),
+        ("t/answers", b'{"answer": %b1%b}', 400),
+        ("t/runs", b"%b%b", 413),
+        ("t%0d%0aX-A: b/runs", b'{"message": "Hi"%b%b}', 422),
+    ],
+    ids=["deep", "deep answer", "huge", "header"],
+)
+async def test_hostile_requests(
+    at, path: str, body: bytes, status: int
+) -> None:
+    deep = (b"[" * 8000, b"]" * 8000)
+    if status == 413:
+        deep = (b"x" * 10_000_000, b"")
+    if status == 422:
+        deep = (b"", b"")
+    async with at() as p:
+        kind = {"Content-Type": "application/json"}
+        answer = await p.client.post(
+            f"/threads/{path}", content=body % deep, headers=kind
+        )
+        assert answer.status_code == status
+        assert (await p.client.ask(NAME))[-1].name == "done"
+
+
+async def test_a_thread_is_deleted_during_a_run(at) -> None:
+    async with at() as p, p.client.asking(LONG) as response:
+        stream = events_of(response)
+        seen = [await anext(stream) for _ in range(3)]
+        run = f"/runs/{response.headers['X-Run-Id']}"
+        paths = ["/threads/t", run, "/threads/t", run]
+        await asyncio.gather(*(p.client.delete(path) for path in paths))
+        seen += [event async for event in stream]
+        assert seen[-1].data["outcome"] == "stopped"
+        assert await p.client.said() == []
+        assert (await p.client.ask(NAME))[-1].name == "done"
 
 
 # --- errors
@@ -511,6 +529,22 @@ async def test_a_long_wait_is_told_at_once(at) -> None:
         assert answer.status_code == 429
         assert answer.headers["Retry-After"] == "120"
         assert meter.read().requests == 1
+
+
+async def test_a_key_is_one_question_s(at) -> None:
+    """Another question with it is refused; a refused one may try again."""
+    async with at() as p:
+        p.client.headers["Idempotency-Key"] = "once"
+        p.model.fault("rate_limit", retry_after=120, times=1)
+        refused = await p.client.post(
+            "/threads/t/runs", json={"message": NAME}
+        )
+        assert refused.status_code == 429
+        first = await p.client.ask(NAME)
+        assert await p.client.ask(NAME) == first
+        other = await p.client.post("/threads/t/runs", json={"message": "Hi"})
+        assert other.status_code == 422
+        assert await p.client.said() == [NAME, text_of(first)]
 
 
 async def test_a_model_that_is_not_there(at) -> None:

@@ -10,7 +10,7 @@ from tests import agents, test_service
 from tests.service import text_of
 
 pytestmark = pytest.mark.timeout(240)
-at, db, server = test_service.at, test_service.db, test_service.server
+at, store = test_service.at, test_service.store
 LONG, NAME, PRICE = test_service.LONG, test_service.NAME, test_service.PRICE
 ANSWER = "I am the practice model: I answer from a file, token by token."
 NO = "I do not talk about that."
@@ -26,7 +26,11 @@ def names(events: list[Any]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "agent", ["other_names", "summing_up", "sub_graph", "static", "guarded"]
+    "agent",
+    [
+        *("other_names", "dotted", "commanding", "remembering", "drafting"),
+        *("summing_up", "sub_graph", "static", "guarded"),
+    ],
 )
 async def test_it_streams_its_answer_and_nothing_else(at, agent: str) -> None:
     """Four turns, so that what sums up has something to sum up."""
@@ -39,7 +43,9 @@ async def test_it_streams_its_answer_and_nothing_else(at, agent: str) -> None:
             assert await p.client.said() == [NAME, ANSWER] * number
 
 
-@pytest.mark.parametrize("agent", ["with_sub_agent", "sub_graph"])
+@pytest.mark.parametrize(
+    "agent", ["with_sub_agent", "streaming_inside", "sub_graph"]
+)
 async def test_agents_within_agents(at, agent: str) -> None:
     async with at(agent=getattr(agents, agent)) as p:
         events = await p.client.ask(PRICE)
@@ -86,7 +92,9 @@ async def test_a_stop_whatever_the_nodes_are_called(at, agent: str) -> None:
         assert LONG in text_of(await p.client.ask(asked))
 
 
-@pytest.mark.parametrize("agent", ["raising", "no_tools_node"])
+@pytest.mark.parametrize(
+    "agent", ["raising", "raising_beside", "no_tools_node"]
+)
 async def test_a_call_without_a_result_breaks_nothing(at, agent: str) -> None:
     async with at(agent=getattr(agents, agent)) as p:
         for _ in range(2):
@@ -94,10 +102,34 @@ async def test_a_call_without_a_result_breaks_nothing(at, agent: str) -> None:
                 "/threads/t/runs", json={"message": PRICE}
             )
             assert answer.status_code == 200
-            if agent == "raising":
+            if agent != "no_tools_node":
                 assert '"code": "failed"' in answer.text
                 assert "secret" not in answer.text
-        assert text_of(await p.client.ask(NAME)) == ANSWER
+        events = await p.client.ask(NAME)
+        if agent != "raising_beside":
+            assert text_of(events) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("agent", "text", "shown"),
+    [
+        ("silent", "", ""),
+        ("with_nul", ANSWER, ANSWER),
+        ("with_a_lock", ANSWER, ANSWER),
+        ("half_a_sign", "soup \ud83d", "soup \ufffd"),
+    ],
+)
+async def test_what_cannot_be_kept_or_sent_breaks_nothing(
+    at, agent: str, text: str, shown: str
+) -> None:
+    async with at(agent=getattr(agents, agent)) as p:
+        turn = [NAME, shown] if shown else [NAME]
+        for number in range(1, 3):
+            events = await p.client.ask(NAME)
+            assert text_of(events) == text
+            failed = agent == "with_a_lock"
+            assert events[-1].name == ("error" if failed else "done")
+            assert await p.client.said() == turn * number
 
 
 async def test_it_asks_a_human(at) -> None:
@@ -135,6 +167,29 @@ async def test_a_human_approves(at, way: str) -> None:
         assert events[-1].data["outcome"] == "complete"
         assert text_of(events)
         assert text_of(await p.client.ask(NAME)) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("agent", "text"),
+    [
+        ("asking_twice", "yes and no"),
+        ("asking_beside", "A human said yes. A human said no."),
+    ],
+)
+async def test_it_asks_twice_in_one_run(at, agent: str, text: str) -> None:
+    """One answer at a time; to answer once more the same changes nothing."""
+    async with at(agent=getattr(agents, agent)) as p:
+        await p.client.ask(NAME)
+        p.client.headers["Idempotency-Key"] = "first"
+        first = await p.client.answer("yes")
+        assert first[-1].data["outcome"] == "asked"
+        assert await p.client.answer("yes") == first
+        p.client.headers["Idempotency-Key"] = "second"
+        second = await p.client.answer("no")
+        assert text_of(second) == text
+        assert await p.client.answer("no") == second
+        del p.client.headers["Idempotency-Key"]
+        assert (await p.client.get("/threads/t")).json()["asks"] is None
 
 
 async def test_a_stop_while_it_goes_on_after_an_answer(at) -> None:

@@ -35,7 +35,7 @@ from tests.service_place import (
 from workshop.model import practice_model
 
 pytestmark = service_place.marks
-server, place = service_place.server, service_place.place
+store, place = service_place.store, service_place.place
 
 
 # --- A4, G4: the database

@@ -12,10 +12,11 @@ import os
 import signal
 
 import httpx2
+import psutil
 import pytest
 
 from tests import service_place
-from tests.service import Process, events_of, text_of, until
+from tests.service import Event, Process, events_of, text_of, until
 from tests.service_place import (
     LONG,
     NAME,
@@ -27,7 +28,10 @@ from tests.service_place import (
 )
 
 pytestmark = service_place.marks
-server, place = service_place.server, service_place.place
+store, place = service_place.store, service_place.place
+# With SERVICE_TEST_LONG=1 the waits are as long as in the attack's report.
+LONG_WAITS = "SERVICE_TEST_LONG" in os.environ
+STOPPED, BLOCKS = (30, 16) if LONG_WAITS else (7, 4)  # seconds
 
 
 # --- two workers of one command
@@ -35,17 +39,20 @@ server, place = service_place.server, service_place.place
 
 async def test_any_worker_serves_and_stops_any_run(place: Place) -> None:
     """Each request has a connection of its own, so either worker gets it."""
-    process = place.run(workers=2)
+    process = place.run(workers=2, resume_grace=100)
     meter = place.model.meter()
 
-    async def one(thread: str) -> None:
+    async def begin(thread: str) -> tuple[str, list[Event]]:
         async with process.client() as client:
-            run, seen = await client.ask_and_leave(LONG, 5, thread)
+            begun = await client.ask_and_leave(LONG, 5, thread)
         async with process.client() as client:
             busy = await client.post(
                 f"/threads/{thread}/runs", json={"message": "x"}
             )
             assert busy.status_code == 409
+        return begun
+
+    async def end(thread: str, run: str, seen: list[Event]) -> None:
         if thread.startswith("stop"):
             async with process.client() as client:
                 assert (await client.delete(f"/runs/{run}")).status_code == 204
@@ -56,8 +63,14 @@ async def test_any_worker_serves_and_stops_any_run(place: Place) -> None:
             assert seen[-1].data["outcome"] == outcome
             assert (await client.said(thread))[-1] == text_of(seen)
 
-    await asyncio.gather(*(one(f"any{n}") for n in range(4)))
-    await asyncio.gather(*(one(f"stop{n}") for n in range(4)))
+    for name in "stop", "any":
+        place.model.pace(per_token=1)  # a minute: nobody is late
+        threads = [f"{name}{number}" for number in range(4)]
+        begun = await asyncio.gather(*map(begin, threads))
+        if name == "any":
+            place.model.pace(per_token=0)
+        pairs = zip(threads, begun, strict=True)
+        await asyncio.gather(*(end(each, *more) for each, more in pairs))
     assert (meter.read().requests, meter.cut_off) == (8, 4)
 
 
@@ -73,10 +86,10 @@ async def test_a_reader_elsewhere_keeps_a_run_alive(place: Place) -> None:
 
 
 async def test_a_blocked_loop_loses_nothing(place: Place) -> None:
-    """A1: two tools block their loop for 8 s together, longer than the
-    service's longest patience; others ask meanwhile."""
+    """A1: two tools block their loop, for longer together than the service's
+    longest patience; others ask meanwhile."""
     meter = place.model.meter()
-    one, other = place.two(agent="tests.agents:blocking")
+    one, other = place.two(agent="tests.agents:blocking", BLOCKS=BLOCKS)
     async with one.client() as here, other.client() as there:
         first = asyncio.create_task(reads(here, "a", PRICE))
         second = asyncio.create_task(reads(here, "b", PRICE))
@@ -102,7 +115,7 @@ async def test_a_process_that_is_stopped_is_not_dead(place: Place) -> None:
         run, seen = await here.ask_and_leave(LONG, 5)
         one.send(signal.SIGSTOP)
         reading = asyncio.create_task(there.resume(run, seen[-1].number))
-        await asyncio.sleep(7)
+        await asyncio.sleep(STOPPED)
         again = await there.post("/threads/t/runs", json={"message": NAME})
         assert again.status_code == 409
         assert not reading.done()
@@ -120,6 +133,7 @@ async def test_no_clock_is_asked(place: Place, hours: int) -> None:
     shift += f"time.time = lambda: now() + {hours * 3600}"
     (place.folder / "sitecustomize.py").write_text(shift)
     other = Process(place.model, place.folder, db=place.db)
+    other.within = ["env"]  # a process of its own, that reads this file
     other.environment["PYTHONPATH"] += os.pathsep + str(place.folder)
     other.start()
     place.stack.callback(other.stop, signal.SIGKILL)
@@ -128,6 +142,10 @@ async def test_no_clock_is_asked(place: Place, hours: int) -> None:
         asks = [reads(c, f"t{n}", LONG) for n, c in enumerate([here, there])]
         whole = await asyncio.gather(*asks)
         assert [seen[-1].name for seen in whole] == ["done"] * 2
+        for client, text in (here, "one"), (there, "two"), (here, "three"):
+            await client.ask(f"Say exactly: {text}", "both")
+        said = await there.ask("What did I just say?", "both")
+        assert "Say exactly: three" in text_of(said)
         run, seen = await there.ask_and_leave(LONG, 5, "dies")
         other.stop(signal.SIGKILL)
         rest = await here.resume(run, seen[-1].number)
@@ -154,6 +172,27 @@ async def test_one_of_two_ends(place: Place, how: int) -> None:
             await agrees(there, f"t{n}", *turns, (LONG, seen + rest))
             more = await there.ask(NAME, f"t{n}")
             assert more[-1].name == "done"
+
+
+async def test_one_of_a_command_s_workers_is_killed(place: Place) -> None:
+    """uvicorn starts another; the readers come back, to whichever."""
+    process = place.run(workers=2, resume_grace=100)
+    meter = place.model.meter()
+    place.model.pace(per_token=0.5)
+    async with process.client() as client:
+        asks = [
+            asyncio.create_task(reads(client, f"t{n}", LONG)) for n in range(6)
+        ]
+        await until(lambda: meter.read().in_flight == 6)
+        assert process.process
+        family = psutil.Process(process.process.pid).children()
+        workers = [
+            each for each in family if "spawn_main" in str(each.cmdline())
+        ]
+        workers[-1].kill()
+        for number, seen in enumerate(await asyncio.gather(*asks)):
+            await agrees(client, f"t{number}", (LONG, seen))
+            assert (await client.ask(NAME, f"t{number}"))[-1].name == "done"
 
 
 async def test_all_die_and_come_back(place: Place) -> None:
@@ -204,3 +243,24 @@ async def test_an_end_within_seconds(place: Place, workers: int) -> None:
         after = await reads(client, "t", NAME)
         await agrees(client, "t", ("Write 500 words", seen), (NAME, after))
     assert "Traceback" not in process.said()
+
+
+@pytest.mark.parametrize("agent", ["deaf", "blocking"])
+async def test_an_end_that_a_tool_does_not_hear_of(
+    place: Place, agent: str
+) -> None:
+    """A tool in a thread, and one that blocks the loop, for minutes."""
+    process = place.run(agent=f"tests.agents:{agent}", BLOCKS=300)
+    meter = place.model.meter()
+    async with process.client() as client:
+        asking = asyncio.create_task(reads(client, "t", PRICE))
+        await until(lambda: meter.read().requests == 1)
+        await until(lambda: meter.read().in_flight == 0)
+        await asyncio.sleep(1)
+        process.send(signal.SIGTERM)
+        assert process.process
+        await asyncio.to_thread(process.process.wait, 45)
+        asking.cancel()
+    process.start(port=int(process.url.rsplit(":")[-1]))
+    async with process.client() as client:
+        await agrees(client, "t")

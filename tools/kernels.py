@@ -4,9 +4,10 @@ Most of what a short notebook costs is the start of its kernel and the same
 imports again. On Linux a zygote does both once. Elsewhere, and with
 `--cold-kernels`, a kernel starts as Jupyter starts it.
 
-As a pytest plugin (`-p tools.kernels`) it gives nbval these kernels. They
-talk over IPC where the system has it: TCP ports are chosen first and bound
-later, and another process may take them in between (jupyter_client#487).
+As a pytest plugin (`-p tools.kernels`) it gives nbval these kernels, and
+forks the workers of xdist as well. Kernels talk over IPC where the system
+has it: TCP ports are chosen first and bound later, and another process may
+take them in between (jupyter_client#487).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -22,6 +24,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import nbval.kernel
@@ -35,17 +38,44 @@ HAS_IPC = sys.platform != "win32"
 # The system libraries of macOS do not survive a fork.
 HAS_FORK = sys.platform == "linux"
 STARTS = 1 if HAS_IPC else 3
+WORKER = Path(__file__).with_name("worker.py")
+KERNEL = """
+import os
+from ipykernel.kernelapp import launch_new_instance
+try:
+    launch_new_instance()
+finally:
+    os._exit(0)
+"""
+
+
+_sockets = tempfile.TemporaryDirectory(prefix="kernels-")
 
 
 class Forked:
-    """A kernel that the zygote forked, in the form of a `Popen`."""
+    """A process that the zygote forked, in the form of a `Popen`.
+
+    It runs `code` as its main module. What it says goes to `output`, a
+    descriptor, or nowhere.
+    """
 
     stdin = stdout = stderr = None
 
-    def __init__(self, argv: list[str], cwd: str, env: dict[str, str]) -> None:
+    def __init__(
+        self,
+        code: str,
+        argv: list[str],
+        cwd: str,
+        env: dict[str, str],
+        output: int | None = None,
+    ) -> None:
         self.line = socket.socket(socket.AF_UNIX)
         self.line.connect(os.environ[ZYGOTE])
-        wish = {"argv": argv, "cwd": cwd, "env": env}
+        wish = {"code": code, "argv": argv, "cwd": cwd, "env": env}
+        with open(os.devnull, "r+b") as nowhere:
+            out = nowhere.fileno() if output is None else output
+            streams = [nowhere.fileno(), out, out]
+            socket.send_fds(self.line, [b" "], streams)
         self.line.sendall(json.dumps(wish).encode() + b"\n")
         self.pid = int(self.line.makefile("r").readline())
         self.returncode: int | None = None
@@ -55,15 +85,22 @@ class Forked:
         if self.returncode is None:
             try:
                 os.kill(self.pid, 0)
-                closed, _, _ = select.select([self.line], [], [], 0)
-            except (ProcessLookupError, ValueError):
-                closed = [self.line]
-            if closed:
+                ended = self._ended(0)
+            except ProcessLookupError:
+                ended = True
+            if ended:
                 self.returncode = 1
                 self.line.close()
         return self.returncode
 
-    def wait(self) -> int | None:
+    def _ended(self, timeout: float | None) -> bool:
+        line = select.poll()  # `select.select` knows no number above 1023
+        line.register(self.line, select.POLLIN)
+        return bool(line.poll(None if timeout is None else timeout * 1000))
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        if self.poll() is None and not self._ended(timeout):
+            raise subprocess.TimeoutExpired("a forked process", timeout)
         return self.poll()
 
     def send_signal(self, number: int) -> None:
@@ -78,13 +115,20 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
+def python(code: str) -> list[str]:
+    """Return the command of `python -c CODE`, imports made where possible."""
+    warm = ["-IS", str(WORKER)] if ZYGOTE in os.environ else []
+    return [sys.executable, *warm, "-c", code]
+
+
 class WarmProvisioner(LocalProvisioner):
     """Launches a kernel by a fork of the zygote."""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
         argv = cmd[cmd.index("-m") + 1 :]
         cwd = kwargs.get("cwd") or os.getcwd()
-        self.process = Forked(argv, str(cwd), dict(kwargs["env"]))
+        env = dict(kwargs["env"])
+        self.process = Forked(KERNEL, argv, str(cwd), env)
         self.pid = self.pgid = self.process.pid
         return self.connection_info
 
@@ -97,7 +141,7 @@ def manager_of(kind: type[KernelManager]) -> KernelManager:
         transport="ipc" if HAS_IPC else "tcp",
     )
     if HAS_IPC:
-        manager.ip = os.path.join(tempfile.mkdtemp(prefix="kernel-"), "ipc")
+        manager.ip = os.path.join(_sockets.name, uuid.uuid4().hex[:8])
     if ZYGOTE in os.environ:
         manager.kernel_id = str(uuid.uuid4())
         manager.provisioner = WarmProvisioner(
@@ -158,7 +202,8 @@ def zygote() -> Iterator[None]:
         finally:
             del os.environ[ZYGOTE]
             process.stdin.close()
-            process.wait(10)
+            process.kill()  # it may be at its imports
+            process.wait()
 
 
 # --- the pytest plugin
@@ -180,3 +225,7 @@ def pytest_configure(config: pytest.Config) -> None:
         warm = zygote()
         warm.__enter__()
         config.add_cleanup(lambda: warm.__exit__(None, None, None))
+        if HAS_FORK:
+            python = shlex.join([sys.executable, "-IS", str(WORKER)])
+            tx = config.getoption("tx", None) or []
+            config.option.tx = [f"popen//python={python}" for _ in tx]

@@ -9,7 +9,10 @@ settings.py  every limit, read from the environment
 users.py     who may read what: put your log-in there
 page/        how it looks
 model.py     the client of the model: what makes it fast
-runs.py      what a run is: it streams, ends, is followed and stopped
+listener.py  which words of a graph are its answer
+run.py       one answer: what its reader sees of it
+runs.py      all of them: they start, stream, are followed, stop and end
+memory.py    what the agent remembers of a thread
 store.py     what is kept, in SQL that both databases understand
 sqlite.py    one machine: a file, and the system's file locks
 postgres.py  many machines: a server, and its advisory locks

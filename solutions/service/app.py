@@ -29,54 +29,43 @@ from pydantic import BaseModel, Field, ValidationError
 
 from service import agent, logs
 from service import users as users_module
-from service.runs import (
-    LEFT_OUT,
-    Run,
-    Runs,
-    Unsuitable,
-    refusal,
-    unavailable,
-)
+from service.memory import Unsuitable, check
+from service.run import Run
+from service.runs import Runs, refusal
 from service.settings import Settings, in_one_line
 from service.sqlite import open_sqlite
-from service.store import Store, Unavailable
-from service.web import ending, guarded
+from service.store import Unavailable
+from service.web import ending, guard, guarded
 
 PAGE = Path(__file__).with_name("page")
-
-
-class CannotStart(Exception):
-    """Says in one line why not."""
+AWAY = "the database cannot be used at the moment"
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events, encoded. FastAPI's own EventSourceResponse takes
-    only generators, and has sent 200 before their first line runs."""
+    """Server-sent events, encoded, to one reader; `local` is the run, if it
+    is of this process, to be told when that reader has left. FastAPI's own
+    EventSourceResponse has sent 200 before the events' first line runs."""
 
-    def __init__(self, events: AsyncIterator[bytes], run: str) -> None:
+    def __init__(
+        self, events: AsyncIterator[bytes], run: str, local: Run | None = None
+    ) -> None:
         headers = {
             "Cache-Control": "no-cache",
             "X-Accel-Buffering": "no",
             "X-Run-Id": run,
         }
-        super().__init__(
-            events, headers=headers, media_type="text/event-stream"
-        )
-
-
-class RunStream(EventStream):
-    """Streams a run to one reader, and notes when that reader has left."""
-
-    def __init__(self, run: Run, number: int) -> None:
-        super().__init__(run.follow(number), run.id)
-        self.run = run
-        run.attach()
+        kind = "text/event-stream"
+        super().__init__(events, headers=headers, media_type=kind)
+        self.local = local
+        if local:
+            local.attach()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self.run.detach()
+            if self.local:
+                self.local.detach()
 
 
 Name = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -96,27 +85,23 @@ class Answer(BaseModel):
     answer: str | bool | int | float | list[Any] | dict[str, Any]
 
 
-def as_openapi(kind: str, **schema: Any) -> dict[str, Any]:
-    return {"description": "", "content": {kind: schema}}
+# --- what the OpenAPI page says
 
 
 def may_refuse(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For the OpenAPI page: these statuses come with `{"detail": "..."}`."""
+    """These statuses come with `{"detail": "..."}`."""
     schema = {"type": "object", "required": ["detail"]}
-    answer = as_openapi("application/json", schema=schema)
+    content = {"application/json": {"schema": schema}}
+    answer = {"description": "", "content": content}
     return {status: answer for status in statuses}
 
 
 FIELDS = {name: {"type": "string"} for name in ("id", "event", "data")}
-EVENTS = as_openapi(
-    "text/event-stream", itemSchema={"type": "object", "properties": FIELDS}
-)
-# What can be done with the run whose id comes in a header.
-LINKS = {
-    name: {
-        "operationId": name,
-        "parameters": {"run": "$response.header.X-Run-Id"},
-    }
+ITEM = {"itemSchema": {"type": "object", "properties": FIELDS}}
+EVENTS = {"description": "", "content": {"text/event-stream": ITEM}}
+RUN = {"run": "$response.header.X-Run-Id"}
+LINKS = {  # what can be done with the run whose id comes in a header
+    name: {"operationId": name, "parameters": RUN}
     for name in ("follow_run", "stop_run")
 }
 STARTS: dict[str, Any] = {
@@ -125,6 +110,7 @@ STARTS: dict[str, Any] = {
     "responses": may_refuse(400, 409, 413, 429, 502, 503, 504)
     | {200: EVENTS | {"links": LINKS}},
 }
+ENDS: dict[str, Any] = {"status_code": 204, "responses": may_refuse(404, 503)}
 
 
 async def who(request: Request) -> str:
@@ -133,7 +119,12 @@ async def who(request: Request) -> str:
     return await user if isawaitable(user) else user
 
 
+def runs_of(request: Request) -> Runs:
+    return request.app.state.runs
+
+
 User = Annotated[str, Depends(who)]
+All = Annotated[Runs, Depends(runs_of)]
 router = APIRouter(generate_unique_id_function=lambda route: route.name)
 
 
@@ -146,8 +137,7 @@ async def start_run(
     token: Token = "",
 ) -> Response:
     """Ask on a thread. The answer comes as events, from the first on."""
-    values = (thread, question.message, token)
-    return await started(request, user, *values)
+    return await started(request, user, thread, question.message, token)
 
 
 @router.post("/threads/{thread}/answers", **STARTS)
@@ -172,65 +162,59 @@ async def answer(
     | {200: EVENTS, 204: {"description": "There is no more."}},
 )
 async def follow_run(
-    run: Name, request: Request, user: User, last: Last = 0
+    run: Name, user: User, runs: All, last: Last = 0
 ) -> Response:
     """Come back to a run, and get what follows the event seen last."""
-    return await followed(request.app.state.runs, user, run, last)
+    return await followed(runs, user, run, last)
 
 
-@router.delete("/runs/{run}", status_code=204, responses=may_refuse(404, 503))
-async def stop_run(run: Name, request: Request, user: User) -> None:
+@router.delete("/runs/{run}", **ENDS)
+async def stop_run(run: Name, user: User, runs: All) -> None:
     """Stop a run at the model. What its user saw stays in the thread."""
-    runs = request.app.state.runs
-    await thread_of(runs, user, run)
+    await about_run(runs, user, run)
     await runs.stop(run)
 
 
 @router.get("/threads", responses=may_refuse(503))
-async def list_threads(request: Request, user: User) -> Any:
+async def list_threads(user: User, runs: All) -> Any:
     """A user's threads, the latest first, by their first question."""
-    found = await request.app.state.runs.store.threads_of(user)
+    found = await runs.store.threads_of(user)
     return [{"thread": name, "title": text[:100]} for name, text in found]
 
 
 @router.get("/threads/{thread}", responses=may_refuse(503))
-async def read_thread(thread: Name, request: Request, user: User) -> Any:
+async def read_thread(thread: Name, user: User, runs: All) -> Any:
     """What was said on a thread, and the run that is under way on it."""
     logs.about.set({"thread": thread})
-    store = request.app.state.runs.store
-    messages, open_run, open_asks = [], None, None
-    for run, outcome, question, text, asks in await store.runs_of(
-        user, thread
-    ):
-        if outcome in LEFT_OUT and not text:
-            continue
-        messages.append({"role": "user", "text": question})
-        if text:
-            said = {"role": "assistant", "text": text}
-            messages.append(said | {"outcome": outcome})
-        open_run, open_asks = (run if outcome is None else None), asks
-    return {"messages": messages, "run": open_run, "asks": open_asks or None}
+    messages, run, asks = [], None, None
+    for turn in await runs.store.turns(user, thread):
+        messages.append({"role": "user", "text": turn.question})
+        if turn.answer:
+            said = {"role": "assistant", "text": turn.answer}
+            messages.append(said | {"outcome": turn.outcome})
+        run = turn.id if turn.outcome is None else None
+        asks = turn.asks
+    return {"messages": messages, "run": run, "asks": asks or None}
 
 
-@router.delete("/threads/{thread}", status_code=204, responses=may_refuse(503))
-async def delete_thread(thread: Name, request: Request, user: User) -> None:
+@router.delete("/threads/{thread}", **ENDS)
+async def delete_thread(thread: Name, user: User, runs: All) -> None:
     """Forget a thread, its events and what its agent remembers."""
     logs.about.set({"thread": thread})
-    await request.app.state.runs.delete(user, thread)
+    await runs.delete(user, thread)
 
 
 @router.get("/health")
-async def health(request: Request) -> dict[str, Any]:
+async def health(runs: All) -> dict[str, Any]:
     """Whether this process lives, and how busy it is."""
-    runs = request.app.state.runs
     limit = runs.settings.max_runs
     return {"status": "ok", "runs": len(runs.runs), "limit": limit}
 
 
 @router.get("/ready", responses=may_refuse(503))
-async def ready(request: Request) -> dict[str, Any]:
+async def ready(runs: All) -> dict[str, Any]:
     """Whether it can do its work: the database takes a write."""
-    await request.app.state.runs.store.check()
+    await runs.store.check()
     return {"status": "ready"}
 
 
@@ -247,6 +231,65 @@ async def page() -> str:
     return source.replace("{name}", html.escape(agent.NAME))
 
 
+# --- what the routes share
+
+
+async def started(request: Request, user: str, *values: Any) -> Response:
+    """Start a run, and answer when it has said something or failed."""
+    runs = runs_of(request)
+    run = await runs.start(user, *values)
+    if isinstance(run, str):  # a request that came before
+        return await followed(runs, user, run, 0)
+    logs.about.set({"run": run.id, "thread": run.thread})
+    run.attach()
+    try:
+        await first_of(run.begun.wait(), hung_up(request))
+        if run.refused and run.parts == []:
+            raise run.refused
+        return EventStream(run.follow(0), run.id, run)
+    finally:
+        run.detach()
+
+
+async def followed(runs: Runs, user: str, run: str, last: int) -> Response:
+    local = runs.runs.get(run)
+    if local and local.owner == user:
+        logs.about.set({"run": run, "thread": local.thread})
+        return EventStream(local.follow(last), run, local)
+    await about_run(runs, user, run)
+    is_open, events = await runs.store.news(run, last)
+    if not is_open and not events:
+        return Response(status_code=204)  # an EventSource stops asking
+    return EventStream(runs.follow(run, last), run)
+
+
+async def about_run(runs: Runs, user: str, run: str) -> None:
+    """Raises 404 if it is not this user's."""
+    thread = await runs.store.find(run, user)
+    if thread is None:
+        raise refusal(404, "no such run")
+    logs.about.set({"run": run, "thread": thread})
+
+
+async def first_of(*waits: Coroutine[Any, Any, Any]) -> None:
+    """Wait until one of them has ended, and cancel the others."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def hung_up(request: Request) -> None:
+    """Wait until the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+# --- the application
+
+
 def open_store(settings: Settings) -> Any:
     """The database of SERVICE_DB."""
     if settings.db.startswith(("postgresql://", "postgres://")):
@@ -256,33 +299,40 @@ def open_store(settings: Settings) -> Any:
     return open_sqlite(settings.db)
 
 
+def reason(error: Exception) -> str:
+    """In one line why it cannot start; "" if that is a bug."""
+    match error:
+        case ValidationError():
+            return in_one_line(error)
+        case Unavailable():
+            return f"SERVICE_DB: {error}"
+        case Unsuitable():
+            return f"SERVICE_AGENT: {error}"
+        case openai.OpenAIError():
+            return (
+                "OPENAI_API_KEY: not set. Any text will do for a practice "
+                "model; OPENAI_BASE_URL says where it is"
+            )
+    return ""
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """One agent, one store and its runs for each process."""
     if app.state.logs:
         logs.set_up()
-    try:
-        settings = app.state.given or Settings()
-    except ValidationError as error:
-        raise CannotStart(in_one_line(error)) from None
     async with AsyncExitStack() as stack:
         try:
+            settings = app.state.given or Settings()
             graph = await stack.enter_async_context(settings.agent(settings))
-            db = await stack.enter_async_context(open_store(settings))
-            store = Store(db)
+            await check(graph)
+            store = await stack.enter_async_context(open_store(settings))
             app.state.secret = await store.secret(secrets.token_hex(32))
-            runs = Runs(settings, store, graph)
-            await runs.check()
-        except openai.OpenAIError:
-            raise CannotStart(
-                "OPENAI_API_KEY: not set. Any text will do for a practice "
-                "model; OPENAI_BASE_URL says where it is"
-            ) from None
-        except Unavailable as error:
-            raise CannotStart(f"SERVICE_DB: {error}") from None
-        except Unsuitable as error:
-            raise CannotStart(f"SERVICE_AGENT: {error}") from None
-        app.state.settings, app.state.runs = settings, runs
+        except Exception as error:
+            app.state.why = reason(error)
+            raise
+        runs = app.state.runs = Runs(settings, store, graph)
+        guard(app.state, settings)
         tending = asyncio.create_task(runs.tend())
         gc.collect()
         gc.freeze()  # what is there now stays: never look at it again
@@ -302,7 +352,7 @@ class Service(FastAPI):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def in_one_line(message: Any) -> None:
             if message["type"] == "lifespan.startup.failed" and self.state.why:
-                message["message"] = self.state.why
+                message["message"] = f"Cannot start: {self.state.why}."
             await send(message)
 
         if scope["type"] == "http":
@@ -323,18 +373,9 @@ def create_app(
     asks. With `logs` the process's lines become JSON.
     """
 
-    @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            async with lifespan(app):
-                yield
-        except CannotStart as error:
-            app.state.why = f"Cannot start: {error}."
-            raise
-
     app = Service(
         title=agent.NAME,
-        lifespan=life,
+        lifespan=lifespan,
         max_body_size=100_000,  # bytes
         docs_url=None,  # they load scripts from another site
         redoc_url=None,
@@ -357,58 +398,4 @@ async def unprocessable(request: Request, error: Any) -> JSONResponse:
 
 
 async def away(request: Request, error: Any) -> JSONResponse:
-    why = unavailable()
-    return JSONResponse({"detail": why.detail}, 503, why.headers)
-
-
-async def started(request: Request, *values: Any) -> Response:
-    """Start a run, and answer when it has said something or failed."""
-    runs = request.app.state.runs
-    run = await runs.start(*values)
-    if isinstance(run, str):  # a request that came before
-        return await followed(runs, values[0], run, 0)
-    logs.about.set({"run": run.id, "thread": run.thread})
-    run.attach()
-    try:
-        await first_of(run.begun.wait(), hung_up(request))
-        if run.refused and run.parts == []:
-            raise run.refused
-        return RunStream(run, 0)
-    finally:
-        run.detach()
-
-
-async def followed(runs: Runs, user: str, run: str, last: int) -> Response:
-    local = runs.runs.get(run)
-    if local and local.owner == user:
-        logs.about.set({"run": run, "thread": local.thread})
-        return RunStream(local, last)
-    is_open = await thread_of(runs, user, run)
-    if not is_open and not await runs.store.after(run, last):
-        return Response(status_code=204)  # an EventSource stops asking
-    return EventStream(runs.follow(run, last), run)
-
-
-async def thread_of(runs: Runs, user: str, run: str) -> bool:
-    """Whether a run is open. Raises 404 if it is not this user's."""
-    found = await runs.store.find(run, user)
-    if found is None:
-        raise refusal(404, "no such run")
-    logs.about.set({"run": run, "thread": found[0]})
-    return found[1]
-
-
-async def first_of(*waits: Coroutine[Any, Any, Any]) -> None:
-    """Wait until one of them has ended, and cancel the others."""
-    tasks = [asyncio.create_task(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-async def hung_up(request: Request) -> None:
-    """Wait until the client has closed the connection."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    return JSONResponse({"detail": AWAY}, 503, {"Retry-After": "5"})

@@ -25,6 +25,10 @@ REASONS = {
 }
 
 
+# How nodes of middleware are called: `Guard.before_agent`.
+HOOKS = (".before_agent", ".before_model", ".after_model", ".after_agent")
+
+
 class BrokenOff(ModelConnectionError):
     """The stream ended, and the model has not said that it was done."""
 
@@ -39,6 +43,7 @@ def answering_nodes(agent: CompiledStateGraph) -> set[str]:
 
     One that leads to another of them and is never come back to is a guard:
     its model's words are no answer, and if it answers, that is shown whole.
+    One that no edge leads from is reached by a `Command`: it may be the last.
     """
     follow: dict[str, set[str]] = {}
     for edge in agent.get_graph().edges:
@@ -52,16 +57,17 @@ def answering_nodes(agent: CompiledStateGraph) -> set[str]:
             name = ahead.pop()
             if name not in found:
                 found.add(name)
-                if not hooks or "." in name:
+                if not hooks or name.endswith(HOOKS):
                     ahead |= follow.get(name, set())
         return found
 
     last = {
         node
         for node in follow
-        if "." not in node and END in beyond(node, hooks=True)
+        if not node.endswith(HOOKS) and END in beyond(node, hooks=True)
     }
-    return {
+    unseen = agent.builder.nodes.keys() - follow.keys()
+    return unseen | {
         node
         for node in last
         if all(node in beyond(other) for other in last & beyond(node))
@@ -105,20 +111,18 @@ class Listener(BaseCallbackHandler):
         messages: Any,
         *,
         run_id: UUID,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        options: dict[str, Any] | None = None,
         **more: Any,
     ) -> None:
-        space = (metadata or {}).get("langgraph_checkpoint_ns", "")
+        space = (more.get("metadata") or {}).get("langgraph_checkpoint_ns", "")
         path = [part.partition(":")[0] for part in space.split("|")]
-        if "nostream" in (tags or []):
+        if "nostream" in (more.get("tags") or []):
             self.silent.add(run_id)
         elif (
             path[0] in self.answering
-            and not any("." in name for name in path)
+            and not any(name.endswith(HOOKS) for name in path)
             and not any(space.startswith(at) for at in self.tools.values())
-            and "ls_structured_output_format" not in (options or {})
+            and "ls_structured_output_format"
+            not in (more.get("options") or {})
         ):
             self.calls[run_id] = space.partition("|")[0]
 
@@ -169,15 +173,9 @@ class Listener(BaseCallbackHandler):
         self.ears.hush(run_id)
 
     def on_tool_start(
-        self,
-        serialized: Any,
-        input_str: str,
-        *,
-        run_id: UUID,
-        metadata: dict[str, Any] | None = None,
-        **more: Any,
+        self, serialized: Any, given: str, *, run_id: UUID, **more: Any
     ) -> None:
-        at = (metadata or {}).get("langgraph_checkpoint_ns")
+        at = (more.get("metadata") or {}).get("langgraph_checkpoint_ns")
         if at:
             self.tools[run_id] = at
 
@@ -187,17 +185,12 @@ class Listener(BaseCallbackHandler):
     on_tool_error = on_tool_end
 
     def on_chain_start(
-        self,
-        serialized: Any,
-        inputs: Any,
-        *,
-        run_id: UUID,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        **more: Any,
+        self, serialized: Any, inputs: Any, *, run_id: UUID, **more: Any
     ) -> None:
-        space = (metadata or {}).get("langgraph_checkpoint_ns", "|")
-        step = any(tag.startswith("graph:step:") for tag in tags or [])
+        at = more.get("metadata") or {}
+        space = at.get("langgraph_checkpoint_ns", "|")
+        tags = more.get("tags") or []
+        step = any(tag.startswith("graph:step:") for tag in tags)
         if step and "|" not in space:  # a node of the graph itself
             self.nodes[run_id] = space
 

@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     resume_grace: float = Field(5, ge=0, allow_inf_nan=False)
     slow_reader: Seconds = 10  # who takes nothing for so long is let go
     context_tokens: int = Field(100_000, ge=100)  # what the model is given
-    hosts: str = Field("localhost,127.0.0.1,::1", min_length=1)  # or *
+    hosts: str = Field("localhost,127.0.0.1,[::1]", min_length=1)  # or *
     frames: str = Field("'none'", min_length=1)  # who may frame the page
 
 

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
-from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from service.store import (
-    TABLES,
-    Memory,
-    Rows,
-    Statement,
-    Unavailable,
-    by_task,
-    place_of,
-)
+from service.store import TABLES, Db, Store, Unavailable
 
-TICK = 0.1  # seconds between two looks at a run of another process
-PATIENCE = 2  # seconds that a write waits for another process
+BUSY = 2  # seconds that a write waits for another process
 
 
 class Saver(SqliteSaver):
@@ -39,128 +26,57 @@ class Saver(SqliteSaver):
         yield self.conn.cursor()
 
 
-class Ticks:
-    """A file does not ring: look again a bit later."""
+class Sqlite(Store):
+    """One connection writes, another reads meanwhile."""
 
-    rings = 0
-
-    async def wait(self, rings: int, seconds: float) -> None:
-        await asyncio.sleep(TICK)
-
-
-class Line:
-    """A connection and its thread."""
+    api = sqlite3
+    look = 0.1  # a file does not ring
 
     def __init__(self, path: str) -> None:
-        self.thread = ThreadPoolExecutor(1, "sqlite")
-        self.db = sqlite3.connect(
-            path, timeout=10, check_same_thread=False, isolation_level=None
-        )
-        self.saver = Saver(self.db)
-
-    async def do(self, work: Callable[..., Any], *args: Any) -> Any:
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self.thread, work, *args)
-        except sqlite3.Error as error:
-            raise Unavailable(str(error)) from error
-
-    def close(self) -> None:
-        self.thread.shutdown()
-        self.db.close()
-
-
-class Sqlite:
-    """A `Database`: one thread writes, another reads meanwhile."""
-
-    def __init__(self, path: str) -> None:
+        super().__init__(threads=1)
         self.path = path
         # Whoever may read the file may read what people said.
         Path(path).touch(0o600)
-        self.worker = secrets.randbits(31)
-        self.lock = FileLock(self._lock_of(self.worker), mode=0o600)
+        self.lock = self._lock_of(self.worker)
         self.lock.acquire(blocking=False)
-        self.writer = Line(path)
-        self.writer.saver.setup()  # it turns write-ahead logging on
-        self.writer.db.executescript(
+        self.savers = (Saver(self._connect()), Saver(self._connect()))
+        reader, writer = self.savers
+        writer.setup()  # it turns write-ahead logging on
+        writer.conn.executescript(
             TABLES.format(serial="INTEGER PRIMARY KEY AUTOINCREMENT")
         )
-        self.writer.db.execute("PRAGMA synchronous = NORMAL")
-        self.writer.db.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}")
-        self.reader = Line(path)
-        self.reader.saver.is_setup = True
-        self.reader.db.execute("PRAGMA query_only = 1")
+        writer.conn.execute("PRAGMA synchronous = NORMAL")
+        writer.conn.execute(f"PRAGMA busy_timeout = {BUSY * 1000}")
+        reader.is_setup = True
+        reader.conn.execute("PRAGMA query_only = 1")
 
-    def _lock_of(self, worker: int) -> str:
-        return f"{self.path}.{worker}.lock"
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(
+            self.path,
+            timeout=10,
+            check_same_thread=False,
+            isolation_level=None,
+        )
 
-    def close(self) -> None:
-        self.reader.close()
-        self.writer.close()
-        self.lock.release()
-        Path(self.lock.lock_file).unlink(missing_ok=True)
+    def _lock_of(self, worker: int) -> FileLock:
+        path = f"{self.path}.{worker}.lock"
+        return FileLock(path, mode=0o600, thread_local=False)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        db = self.writer.db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-            db.execute("COMMIT")
-        finally:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+    def transaction(self, write: bool) -> Iterator[Db]:
+        saver = self.savers[write]
+        db = saver.conn
+        with saver.lock:  # a thread that was left alone may still be at it
+            db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            try:
+                yield Db(lambda sql, *v: db.execute(sql, v).fetchall(), saver)
+                db.execute("COMMIT")
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
 
-    async def write(self, *statements: Statement) -> list[Rows]:
-        def work() -> list[Rows]:
-            with self._transaction() as db:
-                return [
-                    db.execute(sql.replace("{lock}", ""), values).fetchall()
-                    for sql, values in statements
-                ]
-
-        return await self.writer.do(work)
-
-    async def read(self, sql: str, *values: Any) -> Rows:
-        def work() -> Rows:
-            return self.reader.db.execute(sql, values).fetchall()
-
-        return await self.reader.do(work)
-
-    async def commit(
-        self, fence: Statement, then: Sequence[Statement], memory: Memory
-    ) -> bool:
-        def work() -> bool:
-            with self._transaction() as db:
-                if not db.execute(*fence).fetchall():
-                    return False
-                for statement in then:
-                    db.execute(*statement)
-                saver = self.writer.saver
-                for thread, kept in memory.items():
-                    saver.delete_thread(thread)
-                    for each in kept:
-                        self._put(saver, thread, each)
-                return True
-
-        return await self.writer.do(work)
-
-    def _put(self, saver: Saver, thread: str, kept: CheckpointTuple) -> None:
-        versions = kept.checkpoint["channel_versions"]
-        config = saver.put(
-            place_of(thread, kept), kept.checkpoint, kept.metadata, versions
-        )
-        for task, writes in by_task(kept).items():
-            saver.put_writes(config, writes, task)
-
-    async def load(self, thread: str) -> list[CheckpointTuple]:
-        config: Any = {"configurable": {"thread_id": thread}}
-        return await self.reader.do(
-            lambda: list(self.reader.saver.list(config))
-        )
-
-    async def is_alive(self, worker: int) -> bool:
-        lock = FileLock(self._lock_of(worker), mode=0o600)
+    def is_alive(self, db: Db, worker: int) -> bool:
+        lock = self._lock_of(worker)
         try:
             with lock.acquire(blocking=False):
                 os.unlink(lock.lock_file)
@@ -168,11 +84,12 @@ class Sqlite:
         except Timeout:
             return True
 
-    def bell(self, run: str) -> Ticks:
-        return Ticks()
-
-    def ring(self, run: str) -> list[Statement]:
-        return []
+    def close(self) -> None:
+        for saver in self.savers:
+            with saver.lock:
+                saver.conn.close()
+        self.lock.release()
+        Path(self.lock.lock_file).unlink(missing_ok=True)
 
 
 @asynccontextmanager

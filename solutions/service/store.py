@@ -2,24 +2,35 @@
 
 A run is owned by the worker whose number is in its row. A worker is alive as
 long as it holds a lock that dies with its process: no clock is asked. Each
-write about a run happens in one transaction with a look at that row, so who
-has lost a run writes nothing.
+write about a run looks at that row in the same transaction, so who has lost
+a run writes nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial, wraps
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
+from anyio import CapacityLimiter, to_thread
+from fastapi import HTTPException
 from fastapi.sse import format_sse_event
 from langgraph.checkpoint.base import CheckpointTuple
 
+PATIENCE = 5  # seconds that a caller waits for the database
 GAP = 1_000_000  # more events than any worker can lose by dying
+# After these a question is forgotten, unless something was answered.
+LEFT_OUT = {"stopped", "left", "interrupted", "timeout", "failed"}
+LEFT_OUT |= {"model_error", "too_long"}
 
-Statement = tuple[str, Sequence[Any]]
-Rows = list[tuple[Any, ...]]
-Memory = Mapping[str, Iterable[CheckpointTuple]]  # by thread; empty: delete
+Memory = Iterable[CheckpointTuple]
 
 
 class Event(NamedTuple):
@@ -35,6 +46,30 @@ class Event(NamedTuple):
         )
 
 
+class Turn(NamedTuple):
+    """A run of a thread; while it is open, its outcome is None."""
+
+    id: str
+    outcome: str | None
+    question: str
+    answer: str
+    asks: Any
+
+    @property
+    def forgotten(self) -> bool:
+        return self.outcome in LEFT_OUT and not self.answer
+
+
+class Begun(NamedTuple):
+    """A run, what was asked before it, and the agent's memory: as it goes on
+    from, and as the thread has it. They differ after a question of its."""
+
+    run: str
+    asks: Any = None
+    start: Memory = ()
+    before: Memory = ()
+
+
 class Unavailable(Exception):
     """The database cannot be used at the moment."""
 
@@ -43,56 +78,56 @@ class Busy(Exception):
     """A run is under way on this thread."""
 
 
-class Bell(Protocol):
+class Bell:
     """Rings when there is news of a run."""
 
-    rings: int
+    def __init__(self) -> None:
+        self.rings = 0
+        self.changed = asyncio.Event()
+
+    def ring(self) -> None:
+        self.rings += 1
+        self.changed.set()
+        self.changed.clear()
 
     async def wait(self, rings: int, seconds: float) -> None:
         """Wait for the next ring after so many, at most so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self.rings == rings:
+                    await self.changed.wait()
+        except TimeoutError:
+            pass
 
 
-class Database(Protocol):
-    """What both databases can do. SQL has `?` for a value."""
+class Db(NamedTuple):
+    """A transaction: `sql` takes a statement with `?` and its values, and
+    returns all rows; `saver` is LangGraph's."""
 
-    worker: int
-
-    async def write(self, *statements: Statement) -> list[Rows]:
-        """Run all in one transaction. Raises Unavailable."""
-
-    async def read(self, sql: str, *values: Any) -> Rows:
-        """Run one. Raises Unavailable."""
-
-    async def commit(
-        self, fence: Statement, then: Sequence[Statement], memory: Memory
-    ) -> bool:
-        """In one transaction: if the fence returns a row, all the rest."""
-
-    async def load(self, thread: str) -> list[CheckpointTuple]:
-        """The agent's memory of a thread."""
-
-    async def is_alive(self, worker: int) -> bool:
-        """Whether that worker holds its lock."""
-
-    def bell(self, run: str) -> Bell:
-        """What to wait for after a look at a run."""
-
-    def ring(self, run: str) -> list[Statement]:
-        """The statements that ring it, everywhere."""
+    sql: Callable[..., list[Any]]
+    saver: Any
 
 
-def place_of(thread: str, kept: CheckpointTuple) -> Any:
-    """The config under which a saver puts it, as the first one there."""
-    space = kept.config["configurable"]["checkpoint_ns"]
-    return {"configurable": {"thread_id": thread, "checkpoint_ns": space}}
+def load(saver: Any, thread: str) -> list[CheckpointTuple]:
+    """All that a saver has of a thread."""
+    return list(saver.list({"configurable": {"thread_id": thread}}))
 
 
-def by_task(kept: CheckpointTuple) -> dict[str, list[tuple[str, Any]]]:
-    """What its tasks have written, as a saver takes it."""
-    writes: dict[str, list[tuple[str, Any]]] = {}
-    for task, channel, value in kept.pending_writes or []:
-        writes.setdefault(task, []).append((channel, value))
-    return writes
+def save(saver: Any, thread: str, memory: Memory) -> None:
+    """Let a saver have this of a thread, and nothing else."""
+    saver.delete_thread(thread)
+    task_of = itemgetter(0)
+    for each in memory:
+        space = each.config["configurable"]["checkpoint_ns"]
+        config = saver.put(
+            {"configurable": {"thread_id": thread, "checkpoint_ns": space}},
+            each.checkpoint,
+            each.metadata,
+            each.checkpoint["channel_versions"],
+        )
+        pending = sorted(each.pending_writes or [], key=task_of)
+        for task, writes in groupby(pending, task_of):
+            saver.put_writes(config, [write[1:] for write in writes], task)
 
 
 TABLES = """
@@ -110,198 +145,260 @@ TABLES = """
         answer TEXT NOT NULL DEFAULT '""', -- may hold what no column may
         asks TEXT NOT NULL DEFAULT 'null'
     );
-    CREATE UNIQUE INDEX IF NOT EXISTS one_open_run_a_thread
+    CREATE UNIQUE INDEX IF NOT EXISTS open_run
         ON runs (owner, thread) WHERE outcome IS NULL;
-    CREATE UNIQUE INDEX IF NOT EXISTS one_run_a_token
+    CREATE UNIQUE INDEX IF NOT EXISTS run_of_token
         ON runs (owner, thread, token);
-    CREATE INDEX IF NOT EXISTS runs_of_thread ON runs (owner, thread, seq);
-    CREATE INDEX IF NOT EXISTS open_runs ON runs (worker)
-        WHERE outcome IS NULL;
+    CREATE INDEX IF NOT EXISTS runs_of_user ON runs (owner, seq);
+    CREATE INDEX IF NOT EXISTS open_runs
+        ON runs (worker) WHERE outcome IS NULL;
     CREATE TABLE IF NOT EXISTS events (
         run TEXT NOT NULL,
-        last BIGINT NOT NULL,   -- number of the last one in `batch`
+        last BIGINT NOT NULL,   -- the number of the last event in `batch`
         batch TEXT NOT NULL,
         PRIMARY KEY (run, last)
     );
     CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT);
 """
 
-OURS = "WHERE id = ? AND worker = ? AND outcome IS NULL"
+
+def reads(method: Any, write: bool = False) -> Any:
+    """Make a method one transaction, in a thread. Its first argument is the
+    `Db`. Raises Unavailable."""
+
+    @wraps(method)
+    async def awaited(self: Store, *args: Any) -> Any:
+        def work() -> Any:
+            with self.transaction(write) as db:
+                return method(self, db, *args)
+
+        limiter = self.writers if write else self.readers
+        try:
+            # Who gives up leaves the thread alone: it is a daemon's.
+            async with asyncio.timeout(PATIENCE):
+                return await to_thread.run_sync(
+                    work, abandon_on_cancel=True, limiter=limiter
+                )
+        except self.api.DataError:
+            raise  # it would never take this
+        except (self.api.Error, OSError) as error:
+            raise Unavailable(str(error).partition("\n")[0]) from error
+
+    return awaited
+
+
+writes = partial(reads, write=True)
 
 
 class Store:
-    """The SQL of all this, above either database."""
+    """All the SQL; a database gives the transactions and the lock."""
 
-    def __init__(self, db: Database) -> None:
-        self.db = db
-        self.load, self.bell = db.load, db.bell
+    api: Any  # the driver, for its errors
+    look = 1.0  # seconds until one looks again, whether it rings or not
+    share = ""  # SQL: nobody may change the rows that were found
 
-    async def secret(self, fresh: str) -> str:
+    def __init__(self, threads: int) -> None:
+        self.worker = secrets.randbits(31)
+        self.bells: WeakValueDictionary[str, Bell] = WeakValueDictionary()
+        self.readers = CapacityLimiter(threads)
+        self.writers = CapacityLimiter(threads)
+
+    def transaction(self, write: bool) -> AbstractContextManager[Db]:
+        raise NotImplementedError
+
+    def is_alive(self, db: Db, worker: int) -> bool:
+        """Whether that worker holds its lock."""
+        raise NotImplementedError
+
+    def ring(self, db: Db, run: str) -> None:
+        """Ring the bells of a run, everywhere."""
+
+    def bell(self, run: str) -> Bell:
+        """What to wait for after a look at a run."""
+        return self.bells.setdefault(run, Bell())
+
+    @writes
+    def secret(self, db: Db, fresh: str) -> str:
         """The one that all workers sign with: `fresh`, if there is none."""
-        rows = await self.db.write(
-            (
-                "INSERT INTO facts VALUES ('secret', ?) "
-                "ON CONFLICT (name) DO NOTHING",
-                (fresh,),
-            ),
-            ("SELECT value FROM facts WHERE name = 'secret'", ()),
+        db.sql(
+            "INSERT INTO facts VALUES ('secret', ?) "
+            "ON CONFLICT (name) DO NOTHING",
+            fresh,
         )
-        return rows[1][0][0]
+        rows = db.sql("SELECT value FROM facts WHERE name = 'secret'")
+        return rows[0][0]
 
-    async def check(self) -> None:
-        """Write something. Raises Unavailable."""
-        await self.db.write(
-            (
-                "INSERT INTO facts VALUES (?, 'was ready') "
-                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                ("ready",),
-            )
+    @writes
+    def check(self, db: Db) -> None:
+        """Write something."""
+        db.sql(
+            "INSERT INTO facts VALUES ('ready', 'once') "
+            "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
         )
 
-    async def begin(
-        self, run: str, owner: str, thread: str, question: str, token: str
-    ) -> str:
-        """Open a run; return its id, or that of the one with this token.
+    @writes
+    def begin(
+        self,
+        db: Db,
+        run: str,
+        owner: str,
+        thread: str,
+        question: str,
+        token: str,
+        answers: bool,
+    ) -> Begun:
+        """Open a run, or find the one that had this token.
 
-        Raises Busy. Events are kept of a thread's last two runs.
+        Events are kept of a thread's last two runs. Raises Busy, and
+        HTTPException: a token of another question, no question of an agent.
         """
-        token_or_null = token or None
-        old = (
+        theirs = (owner, thread)
+        asks = self._asks(db, *theirs) if answers else None
+        new = db.sql(
+            "INSERT INTO runs (id, owner, thread, worker, token, question) "
+            "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
+            *(run, *theirs, self.worker, token or None, json.dumps(question)),
+        )
+        if not new:
+            same = db.sql(
+                "SELECT id, question FROM runs "
+                "WHERE owner = ? AND thread = ? AND token = ?",
+                *(*theirs, token or None),
+            )
+            if not same:
+                raise Busy
+            if json.loads(same[0][1]) != question:
+                why = "this Idempotency-Key was another question's"
+                raise HTTPException(422, why)
+            return Begun(same[0][0])
+        if answers and not asks:
+            raise HTTPException(409, "nothing is asked on this thread")
+        db.sql(
             "DELETE FROM events WHERE run IN (SELECT id FROM runs WHERE "
             "owner = ? AND thread = ? AND seq < (SELECT max(seq) FROM runs "
-            "WHERE owner = ? AND thread = ? AND outcome IS NOT NULL))"
+            "WHERE owner = ? AND thread = ? AND outcome IS NOT NULL))",
+            *(theirs + theirs),
         )
-        new, same, _ = await self.db.write(
-            (
-                "INSERT INTO runs (id, owner, thread, worker, token, question)"
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING "
-                "RETURNING id",
-                (
-                    *(run, owner, thread, self.db.worker),
-                    *(token_or_null, json.dumps(question)),
-                ),
-            ),
-            (
-                "SELECT id FROM runs WHERE owner = ? AND thread = ? "
-                "AND token = ?",
-                (owner, thread, token_or_null),
-            ),
-            (old, (owner, thread, owner, thread)),
-        )
-        if not new and not same:
-            raise Busy
-        return (new or same)[0][0]
+        before = load(db.saver, f"{owner}/{thread}")
+        if not answers:
+            return Begun(run, None, before, before)
+        start = load(db.saver, f"{owner}/{thread}#asked")
+        return Begun(run, asks, start, before)
 
-    async def keep(
-        self, fresh: Mapping[str, Sequence[Event]]
+    @writes
+    def keep(
+        self, db: Db, fresh: Mapping[str, Sequence[Event]]
     ) -> dict[str, tuple[bool, int]]:
-        """Add events of this worker's runs, and tell what others want.
-
-        All its open runs: (asked to stop, how often others have read it).
-        """
-        statements: list[Statement] = [
-            (
-                "SELECT id, stop, reads FROM runs "
-                "WHERE worker = ? AND outcome IS NULL {lock}",
-                (self.db.worker,),
-            )
-        ]
-        for run, events in fresh.items():
-            statements += self._added(run, events, "AND outcome IS NULL")
-        rows, *_ = await self.db.write(*statements)
-        return {run: (bool(stop), reads) for run, stop, reads in rows}
-
-    def _added(
-        self, run: str, events: Sequence[Event], still: str = ""
-    ) -> list[Statement]:
-        if not events:
-            return []
-        batch = json.dumps(events)
-        sql = (
-            "INSERT INTO events SELECT id, ?, ? FROM runs "
-            f"WHERE id = ? AND worker = ? {still} ON CONFLICT DO NOTHING"
+        """Add events of this worker's runs, and tell what others want of all
+        its open ones: (asked to stop, how often others have read it)."""
+        rows = db.sql(
+            "SELECT id, stop, reads FROM runs WHERE worker = ? "
+            f"AND outcome IS NULL {self.share}",
+            self.worker,
         )
-        values = (events[-1].number, batch, run, self.db.worker)
-        return [(sql, values), *self.db.ring(run)]
+        ours = {run: (bool(stop), reads) for run, stop, reads in rows}
+        for run in fresh.keys() & ours.keys():
+            self._add(db, run, fresh[run])
+        return ours
 
-    async def end(
+    def _add(self, db: Db, run: str, events: Sequence[Event]) -> None:
+        if events:
+            db.sql(
+                "INSERT INTO events VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                *(run, events[-1].number, json.dumps(events)),
+            )
+            self.ring(db, run)
+
+    @writes
+    def end(
         self,
+        db: Db,
         run: str,
         outcome: str,
         answer: str,
         asks: Any,
+        again: bool,
         events: Sequence[Event],
-        memory: Memory,
+        memory: Mapping[str, Memory],
     ) -> bool:
-        """Close a run with its last events; False if it is no longer ours.
+        """Close a run with its last events and the agent's memory, by
+        thread; False if it is no longer ours. With `again` the token may be
+        used once more.
 
         To say it again changes nothing: who lost the connection in mid-commit
         does not know whether it was done.
         """
-        fence = (
-            "UPDATE runs SET outcome = ?, answer = ?, asks = ? WHERE id = ? "
-            "AND worker = ? AND (outcome IS NULL OR outcome = ?) RETURNING id"
+        mine = db.sql(
+            "UPDATE runs SET outcome = ?, answer = ?, asks = ?, "
+            "token = CASE WHEN ? THEN NULL ELSE token END WHERE id = ? "
+            "AND worker = ? AND (outcome IS NULL OR outcome = ?) RETURNING id",
+            *(outcome, json.dumps(answer), json.dumps(asks, default=str)),
+            *(again, run, self.worker, outcome),
         )
-        about = (outcome, json.dumps(answer), json.dumps(asks, default=str))
-        values = (*about, run, self.db.worker, outcome)
-        return await self.db.commit(
-            (fence, values), self._added(run, events), memory
-        )
+        if mine:
+            self._add(db, run, events)
+            for thread, kept in memory.items():
+                save(db.saver, thread, kept)
+        return bool(mine)
 
-    async def after(self, run: str, number: int) -> list[Event]:
-        rows = await self.db.read(
+    @reads
+    def news(self, db: Db, run: str, number: int) -> tuple[bool, list[Event]]:
+        """Whether a run is open, and its events after that number."""
+        is_open = db.sql(
+            "SELECT 1 FROM runs WHERE id = ? AND outcome IS NULL", run
+        )
+        rows = db.sql(
             "SELECT batch FROM events WHERE run = ? AND last > ? "
             "ORDER BY last",
             *(run, number),
         )
         # Two batches overlap, if a run ended while one was being written.
-        found = {}
-        for row in rows:
-            for event in json.loads(row[0]):
-                found[event[0]] = Event(*event)
-        return [found[each] for each in sorted(found) if each > number]
+        found = {
+            each[0]: Event(*each)
+            for (batch,) in rows
+            for each in json.loads(batch)
+        }
+        return bool(is_open), [
+            found[each] for each in sorted(found) if each > number
+        ]
 
-    async def touch(self, run: str) -> None:
+    @writes
+    def touch(self, db: Db, run: str) -> None:
         """Let the worker of a run know that somebody reads it here."""
-        await self.db.write(
-            ("UPDATE runs SET reads = reads + 1 WHERE id = ?", (run,))
-        )
+        db.sql("UPDATE runs SET reads = reads + 1 WHERE id = ?", run)
 
-    async def ask_to_stop(self, run: str) -> None:
-        await self.db.write(
-            ("UPDATE runs SET stop = 1 WHERE id = ?", (run,)),
-            *self.db.ring(run),
-        )
+    @writes
+    def ask_to_stop(self, db: Db, run: str) -> None:
+        db.sql("UPDATE runs SET stop = 1 WHERE id = ?", run)
 
-    async def find(self, run: str, owner: str) -> tuple[str, bool] | None:
-        """Its thread, and whether it is open; None if it is not theirs."""
-        rows = await self.db.read(
-            "SELECT thread, outcome FROM runs WHERE id = ? AND owner = ?",
-            *(run, owner),
+    @reads
+    def find(self, db: Db, run: str, owner: str) -> str | None:
+        """The thread of a run, if it is theirs."""
+        rows = db.sql(
+            "SELECT thread FROM runs WHERE id = ? AND owner = ?", run, owner
         )
-        return (rows[0][0], rows[0][1] is None) if rows else None
+        return rows[0][0] if rows else None
 
-    async def is_open(self, run: str) -> bool:
-        return bool(
-            await self.db.read(
-                "SELECT 1 FROM runs WHERE id = ? AND outcome IS NULL", run
-            )
-        )
-
-    async def runs_of(
-        self, owner: str, thread: str
-    ) -> list[tuple[str, str | None, str, str, Any]]:
-        """All of a thread: (id, outcome, question, answer, asks)."""
-        rows = await self.db.read(
+    def _turns(self, db: Db, owner: str, thread: str) -> list[Turn]:
+        rows = db.sql(
             "SELECT id, outcome, question, answer, asks FROM runs "
             "WHERE owner = ? AND thread = ? ORDER BY seq",
             *(owner, thread),
         )
-        return [(*row[:2], *map(json.loads, row[2:])) for row in rows]
+        turns = [Turn(*row[:2], *map(json.loads, row[2:])) for row in rows]
+        return [turn for turn in turns if not turn.forgotten]
 
-    async def threads_of(self, owner: str) -> list[tuple[str, str]]:
+    turns = reads(_turns)
+
+    def _asks(self, db: Db, owner: str, thread: str) -> Any:
+        """What the agent wants to know before it goes on."""
+        turns = self._turns(db, owner, thread)
+        return turns[-1].asks if turns else None
+
+    @reads
+    def threads_of(self, db: Db, owner: str) -> list[tuple[str, str]]:
         """A user's last hundred: (thread, its first question)."""
-        rows = await self.db.read(
+        rows = db.sql(
             "SELECT runs.thread, question FROM runs JOIN (SELECT "
             "min(seq) AS first, max(seq) AS last FROM runs WHERE owner = ? "
             "GROUP BY thread) AS span ON seq = first ORDER BY last DESC "
@@ -310,45 +407,51 @@ class Store:
         )
         return [(thread, json.loads(text)) for thread, text in rows]
 
-    async def delete(self, owner: str, thread: str, *names: str) -> bool:
-        """Forget a thread and its memory; False while a run is open."""
-        theirs = "owner = ? AND thread = ?"
-        return await self.db.commit(
-            (
-                "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM runs WHERE "
-                f"{theirs} AND outcome IS NULL)",
-                (owner, thread),
-            ),
-            [
-                (
-                    "DELETE FROM events WHERE run IN "
-                    f"(SELECT id FROM runs WHERE {theirs})",
-                    (owner, thread),
-                ),
-                (f"DELETE FROM runs WHERE {theirs}", (owner, thread)),
-            ],
-            dict.fromkeys(names, ()),
+    @writes
+    def delete(self, db: Db, owner: str, thread: str) -> None:
+        """Forget a thread and its memory. Raises Busy."""
+        gone = db.sql(
+            "DELETE FROM runs WHERE owner = ? AND thread = ? "
+            "RETURNING id, outcome",
+            *(owner, thread),
+        )
+        for run, outcome in gone:
+            if outcome is None:
+                raise Busy
+            db.sql("DELETE FROM events WHERE run = ?", run)
+        for name in f"{owner}/{thread}", f"{owner}/{thread}#asked":
+            db.saver.delete_thread(name)
+
+    @reads
+    def _dead(self, db: Db) -> list[int]:
+        rows = db.sql(
+            "SELECT DISTINCT worker FROM runs "
+            "WHERE outcome IS NULL AND worker <> ?",
+            self.worker,
+        )
+        return [each for (each,) in rows if not self.is_alive(db, each)]
+
+    @writes
+    def _take(self, db: Db, worker: int) -> None:
+        db.sql(
+            "UPDATE runs SET worker = ? WHERE worker = ? AND outcome IS NULL",
+            *(self.worker, worker),
         )
 
     async def adopt(self) -> None:
         """Take the open runs of workers that are dead."""
-        rows = await self.db.read(
-            "SELECT DISTINCT worker FROM runs WHERE outcome IS NULL "
-            "AND worker <> ?",
-            self.db.worker,
-        )
-        for (worker,) in rows:
-            if not await self.db.is_alive(worker):
-                sql = (
-                    "UPDATE runs SET worker = ? "
-                    "WHERE worker = ? AND outcome IS NULL"
-                )
-                await self.db.write((sql, (self.db.worker, worker)))
+        for worker in await self._dead():
+            await self._take(worker)
 
-    async def own(self, run: str) -> tuple[str, str, str] | None:
-        """(user, thread, question) of an open run of this worker."""
-        rows = await self.db.read(
-            f"SELECT owner, thread, question FROM runs {OURS}",
-            *(run, self.db.worker),
+    @reads
+    def own(self, db: Db, run: str) -> tuple[str, str, str, Memory] | None:
+        """(user, thread, question, memory) of an open run of this worker."""
+        rows = db.sql(
+            "SELECT owner, thread, question FROM runs "
+            "WHERE id = ? AND worker = ? AND outcome IS NULL",
+            *(run, self.worker),
         )
-        return (*rows[0][:2], json.loads(rows[0][2])) if rows else None
+        for owner, thread, question in rows:
+            memory = load(db.saver, f"{owner}/{thread}")
+            return owner, thread, json.loads(question), memory
+        return None

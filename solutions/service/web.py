@@ -7,15 +7,16 @@ takes nothing and stays, and an end of the process that waits for nobody.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from typing import Any
-from urllib.parse import urlsplit
 
 import uvicorn
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import JSONResponse
 
 from service.logs import about, bug, note
@@ -23,6 +24,7 @@ from service.settings import Settings
 
 GRACE = 3  # seconds that an ending process gives to all
 DEAF = 1  # and to who does not read
+LAST = 4.5  # and then it is over
 POLICY = (
     "default-src 'none'; connect-src 'self'; script-src 'self'; "
     "style-src 'self'; img-src 'self' data:; base-uri 'none'; "
@@ -34,23 +36,17 @@ QUIET = {"/health", "/ready", "/metrics"}  # paths that are not logged
 Send = Callable[[Any], Awaitable[None]]
 
 
-def headers_for(settings: Settings) -> list[tuple[bytes, bytes]]:
+def guard(state: Any, settings: Settings) -> None:
+    """Prepare a state for `guarded`."""
     policy = POLICY + settings.frames
-    return [
+    state.headers = [
         (b"content-security-policy", policy.encode()),
         (b"x-content-type-options", b"nosniff"),
         (b"referrer-policy", b"no-referrer"),
         (b"cross-origin-resource-policy", b"same-origin"),
     ]
-
-
-def may_come(host: str, settings: Settings) -> bool:
-    """Whether a request that asks for this host is for us."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    return any(fnmatch(name, each) for each in settings.hosts.split(","))
+    state.hosts = settings.hosts.split(",")
+    state.slow_reader = settings.slow_reader
 
 
 async def guarded(
@@ -60,7 +56,6 @@ async def guarded(
     about.set({})
     began, status = time.monotonic(), 0
     loop = asyncio.get_running_loop()
-    settings: Settings = state.settings
     # Only uvicorn's own connection can let a reader go who does not read.
     transport = getattr(getattr(send, "__self__", None), "transport", None)
 
@@ -68,17 +63,14 @@ async def guarded(
         nonlocal status
         if message["type"] == "http.response.start":
             status = message["status"]
-            message["headers"] = [
-                *message.get("headers", []),
-                *headers_for(settings),
-            ]
+            headers = [*message.get("headers", []), *state.headers]
             if cookie := scope["state"].get("cookie"):
-                made = (b"set-cookie", cookie.encode())
-                message["headers"].append(made)
+                headers.append((b"set-cookie", cookie.encode()))
+            message["headers"] = headers
         if transport is None:
             await send(message)
             return
-        patience = DEAF if state.runs.stopping else settings.slow_reader
+        patience = DEAF if state.runs.stopping else state.slow_reader
         late = loop.call_later(patience, transport.abort)
         state.waiting.add(transport)
         try:
@@ -92,15 +84,13 @@ async def guarded(
         await response(scope, receive, sending)
 
     scope.setdefault("state", {})
-    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
     try:
-        if not may_come(host, settings):
-            await refuse(421, "this service has another name: SERVICE_HOSTS")
-        elif state.runs.stopping:
+        if state.runs.stopping:
             more = {"Connection": "close", "Retry-After": "1"}
             await refuse(503, "the service is stopping", **more)
         else:
-            await app(scope, receive, sending)
+            ours = TrustedHostMiddleware(app, state.hosts, www_redirect=False)
+            await ours(scope, receive, sending)
     except Exception as error:
         bug("a request failed", error)
         if not status:
@@ -121,7 +111,8 @@ def ending(
 
     uvicorn tells an application only when all its readers have left; with
     answers of minutes that is late. And it waits for those who do not read,
-    unless it has a limit.
+    unless it has a limit. A loop that is blocked, or a tool in a thread, hears
+    of nothing: then the process ends without them, as if it were killed.
     """
     loop = asyncio.get_running_loop()
     old = {}
@@ -134,6 +125,9 @@ def ending(
     def on_signal(number: int, frame: Any) -> None:
         old[number](number, frame)
         loop.call_soon_threadsafe(begin)
+        last = threading.Timer(LAST, os._exit, [1])
+        last.daemon = True
+        last.start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         handler = signal.getsignal(number)

@@ -56,8 +56,8 @@ async def serve(graph, question, read_menu):
 # %% [markdown]
 # **Write** `serve_gently` with the same parameters. It asks the graph the
 # same, with what `read_menu` returns for this order, and yields the same
-# pieces, each when it comes. Nothing in it blocks the event loop. Begin with
-# a copy of `serve`.
+# pieces, each when it comes, and an error passes on. Nothing in it blocks the
+# event loop. Begin with a copy of `serve`.
 #
 # **Expected:** the first piece comes before the model has finished.
 
@@ -144,7 +144,7 @@ async def answer_all(graph, questions):
 # %% [markdown]
 # **Write** `main(graph, batches)`, a plain `def`, as a script calls it. Answer
 # each batch with `answer_all`, one batch after the other. Return a list with
-# the list of texts of each batch.
+# the list of texts of each batch. An error passes on.
 #
 # **Expected:** with two batches of three, 3 requests in flight at once. You
 # cannot call it in a cell; the check runs it as a script would.

@@ -171,32 +171,11 @@ def lets_them_wait(tokens, cap):
 
 @wrong(
     "10.1",
-    "5 answers were under way at once, not 2: a place is taken until "
-    "the stream has ended",
-)
-def takes_everybody(tokens, cap):
-    async def place():
-        yield
-
-    return app_with(place, tokens)
-
-
-@wrong(
-    "10.1",
     "3 answers were under way at once, not 2: a place is taken until "
     "the stream has ended",
 )
 def has_three_places(tokens, cap):
     return counts_places(tokens, 3)
-
-
-@wrong(
-    "10.1",
-    "3 answers were under way at once, not 2: a place is taken until "
-    "the stream has ended",
-)
-def has_one_more(tokens, cap):
-    return counts_places(tokens, cap + 1)
 
 
 @wrong(
@@ -530,3 +509,32 @@ def has_another_path(tokens):
         await socket.accept()
 
     return app
+
+
+# --- what the first judges did not see
+
+
+@wrong(
+    "10.2",
+    "a new question came, and the answer before it was written on",
+)
+def interrupts_only_what_has_begun(tokens):
+    async def chat(socket):
+        answering, begun = None, set()
+
+        async def answer(question):
+            async for piece in tokens(question):
+                begun.add(asyncio.current_task())
+                await socket.send_text(piece)
+            await socket.send_text("[end]")
+
+        try:
+            async for question in socket.iter_text():
+                if answering in begun:
+                    answering.cancel()
+                answering = asyncio.create_task(answer(question))
+        finally:
+            if answering:
+                answering.cancel()
+
+    return app_of(chat)

@@ -24,11 +24,6 @@ SYNC = (
 # --- 16.0
 
 
-@wrong("16.0", SYNC)
-def asks_in_sync(graph, thread):
-    return [i.value for i in graph.get_state(on(thread)).interrupts]
-
-
 @wrong("16.0", "the list holds the interrupts, not their `value`")
 async def returns_the_interrupts(graph, thread):
     return list((await graph.aget_state(on(thread))).interrupts)
@@ -406,33 +401,6 @@ async def returns_the_thread(graph, thread):
     return len(whole)
 
 
-@wrong(
-    "16.2",
-    "the messages that were there are not as they were: all stay, in "
-    "their order",
-)
-async def drops_what_came_after(graph, thread):
-    messages, done = await state_of(graph, thread)
-    whole, added = [], 0
-    for message in messages:
-        if added and message.type != "tool":
-            break
-        whole.append(message)
-        for call in calls_of(message):
-            if call["id"] not in done:
-                whole.append(no_result(call))
-                added += 1
-    if added:
-        await write(graph, thread, whole)
-    return added
-
-
-@wrong("16.2", SYNC)
-async def repairs_in_sync(graph, thread):
-    messages = graph.get_state(on(thread)).values["messages"]
-    return len(messages)
-
-
 @right("16.2")
 async def puts_them_behind_the_results(graph, thread):
     messages, done = await state_of(graph, thread)
@@ -449,3 +417,18 @@ async def puts_them_behind_the_results(graph, thread):
     if added:
         await write(graph, thread, [*whole, *due])
     return added
+
+
+# --- what the first judges did not see
+
+
+@wrong(
+    "16.1",
+    "the answer led to another question, and it yielded [], not "
+    "['For how many?']",
+)
+async def asks_only_after_a_message(graph, thread, text):
+    given = await given_for(graph, thread, text)
+    async for piece in run(graph, thread, given):
+        if isinstance(given, dict) or piece != "For how many?":
+            yield piece

@@ -178,15 +178,6 @@ def calls_it_before_the_thread(llm, read_menu, saver):
     return sequence(menu, awaits(llm), saver)
 
 
-@wrong("17.1", WAITS)
-def sleeps_before_it(llm, read_menu, saver):
-    async def menu(state):
-        await asyncio.sleep(0)
-        return {"messages": [("system", read_menu())]}
-
-    return sequence(menu, awaits(llm), saver)
-
-
 @wrong(
     "17.1",
     "the menu is read when the graph is built, not for each order",
@@ -370,22 +361,6 @@ async def only_closes_the_stream(graph, table, text):
 
 
 @wrong("17.2", f"1 of 2 mended: {LEFT}")
-async def makes_a_task_and_waits_for_it(graph, table, text):
-    async def run():
-        async for event in with_an_end(words(graph, table, text)):
-            queue.put_nowait(event)
-
-    queue = asyncio.Queue()
-    task = asyncio.create_task(run())
-    try:
-        while (event := await queue.get())["event"] == "token":
-            yield event
-        yield event
-    finally:
-        await task
-
-
-@wrong("17.2", f"1 of 2 mended: {LEFT}")
 async def cancels_only_when_cancelled(graph, table, text):
     async def run():
         async for event in with_an_end(words(graph, table, text)):
@@ -550,15 +525,6 @@ async def limits_each_run(graph, orders):
 
 
 @wrong("17.3", ALL_AT_ONCE)
-async def makes_a_semaphore_for_each(graph, orders):
-    async def answer(order):
-        async with asyncio.Semaphore(5):
-            return await answer_to(graph, order)
-
-    return await asyncio.gather(*map(answer, orders))
-
-
-@wrong("17.3", ALL_AT_ONCE)
 async def starts_them_all_first(graph, orders):
     stoves = asyncio.Semaphore(5)
 
@@ -573,17 +539,6 @@ async def starts_them_all_first(graph, orders):
 @wrong("17.3", "at most 1 was in the kitchen: 5 may")
 async def cooks_one_by_one(graph, orders):
     return [await answer_to(graph, order) for order in orders]
-
-
-@wrong("17.3", "at most 1 was in the kitchen: 5 may")
-async def takes_a_lock(graph, orders):
-    stove = asyncio.Lock()
-
-    async def answer(order):
-        async with stove:
-            return await answer_to(graph, order)
-
-    return await asyncio.gather(*map(answer, orders))
 
 
 @wrong("17.3", "the answers are in another order than the orders")
@@ -720,11 +675,6 @@ def closes_the_stream_only(llm, read_menu):
 @wrong("17.4", f"5 of 6 mended: {BURNT}")
 def hides_the_error(llm, read_menu):
     return app_of(once(llm, read_menu), events=still_hides_the_error)
-
-
-@wrong("17.4", f"5 of 6 mended: {BURNT}")
-def breaks_off(llm, read_menu):
-    return app_of(once(llm, read_menu), events=lets_the_error_out)
 
 
 @wrong(

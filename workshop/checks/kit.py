@@ -152,13 +152,13 @@ class Play:
             self.waiting = False
             self.outcome = self.outcome or "cut off"
 
-    def stream_in_thread(self, blocked: bool) -> Iterator[Any]:
-        """The parts for a blocking call; no PAUSE if the loop waits."""
+    def stream_in_thread(self, no_pause: Callable[[], bool]) -> Iterator[Any]:
+        """The parts for a blocking call; no PAUSE if nobody could end it."""
         try:
             for part in self.parts:
                 if part is PAUSE:
-                    while not blocked and not self._may_pass():
-                        time.sleep(TURN)
+                    while not no_pause() and not self._may_pass():
+                        time.sleep(5 * TURN)  # there may be many
                 elif isinstance(part, BaseException):
                     self.outcome = "failed"
                     raise part
@@ -198,11 +198,16 @@ class Watch:
         self.blocking.append(self._line_that_waits())
 
     def _line_that_waits(self) -> str | None:
-        for _ in range(20):  # a free loop leaves the line at once
-            line = line_on(
-                stack_of(sys._current_frames()[self.thread]), self.file
-            )
-            if line is None or threading.get_ident() == self.thread:
+        """The line at which the loop stands still; a free one moves on."""
+        before, still = None, 0
+        for _ in range(300):
+            frame = sys._current_frames()[self.thread]
+            line = line_on(stack_of(frame), self.file)
+            still = still + 1 if frame is before else 0
+            before = frame
+            if line is None or still == 20:
+                break
+            if threading.get_ident() == self.thread:
                 break
             time.sleep(0.01)
         return line
@@ -245,6 +250,12 @@ def words(asked: str) -> list[Any]:
     return ["A", " reply", " to", f" {asked}"]
 
 
+def _running_task() -> asyncio.Task[Any] | None:
+    with suppress(RuntimeError):
+        return asyncio.current_task()
+    return None
+
+
 class ScriptedModel(BaseChatModel):
     """A chat model whose answer to a user's text is ``script(text)``.
 
@@ -257,6 +268,7 @@ class ScriptedModel(BaseChatModel):
     watch: Any = Field(default_factory=lambda: Watch(None))
     _calls: list[Call] = PrivateAttr(default_factory=list)
     _peak: int = PrivateAttr(default=0)
+    _judge: Any = PrivateAttr(default_factory=_running_task)
 
     @classmethod
     def watching(
@@ -336,6 +348,17 @@ class ScriptedModel(BaseChatModel):
         if not self._calls:
             raise Wrong(_not_used(name))
 
+    def must_be_asked(self, name: str) -> None:
+        """Raise Wrong if it was not this model, or not without blocking."""
+        self.must_be_used(name)
+        self.watch.must_not_block(": nothing else runs meanwhile")
+
+    async def value_of(self, answer: asyncio.Task[T], name: str) -> T:
+        """What the answer returns; who waits for another model never ends."""
+        if not answer.done():
+            self.must_be_used(name)
+        return await answer
+
     def must_be_idle(self, who: str) -> None:
         """Raise Wrong if a call still runs after ``who`` has left."""
         if self.in_flight:
@@ -378,19 +401,46 @@ class ScriptedModel(BaseChatModel):
     def _stream(
         self, messages: list[BaseMessage], *_: Any, **__: Any
     ) -> Iterator[ChatGenerationChunk]:
-        call = self._begin(messages)
-        self.watch.note_blocking_call()
-        blocked = self.watch.blocking[-1] is not None
-        for part in call.stream_in_thread(blocked):
+        for part in self._begin_blocking(messages):
             yield ChatGenerationChunk(message=_chunk(part))
 
     def _generate(
         self, messages: list[BaseMessage], *_: Any, **__: Any
     ) -> ChatResult:
+        return _whole(list(self._begin_blocking(messages)))
+
+    def _begin_blocking(self, messages: list[BaseMessage]) -> Iterator[Any]:
         call = self._begin(messages)
         self.watch.note_blocking_call()
         blocked = self.watch.blocking[-1] is not None
-        return _whole(list(call.stream_in_thread(blocked)))
+
+        def no_pause() -> bool:
+            """The loop waits for it, or its judge has ended."""
+            return blocked or (self._judge is not None and self._judge.done())
+
+        return call.stream_in_thread(no_pause)
+
+
+class AgentModel(ScriptedModel):
+    """A scripted model that takes tools; its script may call one.
+
+    When the tool's result comes, the script gets an empty text.
+    """
+
+    def _begin(self, messages: list[BaseMessage]) -> Call:
+        call = super()._begin(messages)
+        if messages[-1].type == "tool":
+            call.parts = self.script("")
+        return call
+
+    def bind_tools(self, *_: Any, **__: Any) -> AgentModel:
+        return self
+
+
+def tool_call(name: str, args: str, index: int = 0) -> AIMessageChunk:
+    """A call of a tool, ``args`` as JSON, in one piece."""
+    piece = {"name": name, "args": args, "id": f"call_{index}", "index": index}
+    return AIMessageChunk(content="", tool_call_chunks=[piece])
 
 
 def _chunk(part: Any) -> AIMessageChunk:
@@ -404,7 +454,11 @@ def _whole(parts: list[Any]) -> ChatResult:
     for part in parts:
         whole = whole + _chunk(part)
     message = AIMessage(
-        content=whole.content, tool_calls=whole.tool_calls, id=whole.id
+        content=whole.content,
+        tool_calls=whole.tool_calls,
+        usage_metadata=whole.usage_metadata,
+        response_metadata=whole.response_metadata,
+        id=whole.id,
     )
     return ChatResult(generations=[ChatGeneration(message=message)])
 
@@ -553,6 +607,33 @@ async def settled(
     return read()
 
 
+class Clock:
+    """The event loop's own clock, which a judge puts forward.
+
+    So a time is over when the judge says so, on a slow machine as well.
+    """
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        real, self.ahead = loop.time, 0.0
+        loop.time = lambda: real() + self.ahead
+
+    def forward(self, seconds: float) -> None:
+        self.ahead += seconds
+
+
+async def together(*probes: Coroutine[Any, Any, Any]) -> list[Any]:
+    """What the probes return; they wait at once, each on its own things.
+
+    Raises what the first of them raised, in their order.
+    """
+    outcomes = await asyncio.gather(*probes, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return outcomes
+
+
 # --- calling an answer
 
 
@@ -599,6 +680,38 @@ async def in_script(answer: Answer, **given: Any) -> Any:
     if error is not None:
         raise error
     return value
+
+
+async def all_at_once(
+    answer: Answer, model: ScriptedModel, **given: Any
+) -> Any:
+    """What the answer returns for ``questions``, if it asks all at once.
+
+    The model's script must begin with a PAUSE. The first asked ends last.
+    """
+    asking, number = start(result(answer, **given)), len(given["questions"])
+    await model.waits_for(number, asking)
+    at_once = model.peak
+    await model.finish(reversed(model.calls), asking)
+    value = await asking
+    model.must_be_asked(next(iter(given)))
+    if at_once < number:
+        raise Wrong(
+            f"at most {count(at_once, 'request')} of {number} in flight: ask "
+            "all at once"
+        )
+    return value
+
+
+async def must_raise(
+    kind: str, error: Exception, answer: Coroutine[Any, Any, Any]
+) -> None:
+    """Raise Wrong unless the answer lets an error of this kind out."""
+    try:
+        await answer
+    except (type(error), ExceptionGroup):
+        return
+    raise Wrong(f"{kind} was swallowed: let it out")
 
 
 def start(answer: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -11,13 +11,13 @@ from workshop.checks.kit import (
     result,
 )
 
-QUESTIONS = ("Why does streaming matter?", "Is there any bread?")
+QUESTIONS = {"Why does streaming matter?": 1, "Is there any bread?": 9}
 
 
 async def streams_pieces(answer: Answer) -> str:
     """00.1: stream the answer, return the list of pieces that have text."""
-    for question in QUESTIONS:
-        tokens = [*AWKWARD_TOKENS, question]
+    for question, times in QUESTIONS.items():
+        tokens = [*AWKWARD_TOKENS * times, question]
         model = ScriptedModel.watching(
             answer, lambda _, tokens=tokens: ["", *tokens, ""]
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from langchain_core.messages import AIMessage
-from langgraph.graph.state import CompiledStateGraph
+from langgraph.pregel import Pregel
 
 from workshop.checks.kit import (
     PAUSE,
@@ -20,13 +21,14 @@ from workshop.checks.kit import (
     chat_graph,
     count,
     expect,
+    failures,
     result,
     start,
     texts_of,
 )
 
 QUESTIONS = [f"What does table {n} get?" for n in (1, 2, 3)]
-GUESTS = (20, 60)
+MANY = 120  # more than a pool or a semaphore lets through
 THREADS = 2
 
 
@@ -35,33 +37,34 @@ THREADS = 2
 
 async def tables_together(answer: Answer) -> str:
     """01.0: serve some tables together, texts in the order of the tables."""
-    for tables in (3, 4):
-        await _together(answer, tables, graph=None, tables=tables)
+    for tables in (3, MANY):
+        await _together(answer, tables, tables=tables)
     await _one_fails(answer, tables=3)
-    return "three calls together: 3 requests were in flight at once"
+    return f"up to {MANY} calls together, each text in its place"
 
 
 async def questions_together(answer: Answer) -> str:
     """01.1: answer some questions together, texts in their order."""
-    await _together(answer, 3, graph=None, questions=QUESTIONS)
-    again = ["The bill?", "The bill?", "Any bread?", "A table?"]
-    await _together(answer, 4, graph=None, questions=again)
+    many = ["The bill?", QUESTIONS[0], "The bill?"]
+    many += [f"Guest {n}?" for n in range(MANY - 3)]
+    for questions in (QUESTIONS, many):
+        await _together(answer, len(questions), questions=questions)
     await _one_fails(answer, questions=QUESTIONS)
-    return "three calls together: 3 requests were in flight at once"
+    return f"up to {MANY} calls together, each text in its place"
 
 
 async def _together(answer: Answer, many: int, **given: Any) -> None:
-    """Hold all calls until the last has come; the first is ready last."""
+    """Hold all calls until the last has come; of few, that is ready first."""
     numbers = itertools.count()
     model = ScriptedModel.watching(
         answer, lambda asked: [PAUSE, f"{-next(numbers)}: ", asked]
     )
-    given["graph"] = chat_graph(model)
-    answering = start(result(answer, **given))
+    answering = start(result(answer, graph=chat_graph(model), **given))
     await model.waits_for(many, answering)
     at_once = model.peak
-    await model.finish(reversed(model.calls), answering)
-    texts = texts_of(await answering)
+    few = model.calls if many < MANY else []
+    await model.finish(reversed(few), answering)
+    texts = texts_of(await model.value_of(answering, "graph"))
 
     model.must_be_used("graph")
     if len(texts) != many:
@@ -69,10 +72,12 @@ async def _together(answer: Answer, many: int, **given: Any) -> None:
             f"{count(len(texts), 'text')} came back for {many} questions"
         )
     model.watch.must_not_block(": nothing else runs meanwhile")
+    # "each is asked once, in a run of its own"
     if len(model.calls) != many:
         raise Wrong(
             f"{many} questions took {count(len(model.calls), 'request')}"
         )
+    # "all are in flight at once"
     if at_once == 1:
         raise Wrong(
             "the calls ran one after another: at most 1 request was in flight"
@@ -82,25 +87,32 @@ async def _together(answer: Answer, many: int, **given: Any) -> None:
             f"at most {at_once} of {many} requests were in flight at once"
         )
     replies = ["".join(call.parts[1:]) for call in model.calls]
-    asked = sorted(call.asked for call in model.calls)
+    asked = sorted((call.asked for call in model.calls), key=_numbers)
     questions = given.get("questions", asked)
-    if sorted(texts) != sorted(replies) or asked != sorted(questions):
+    if sorted(texts) != sorted(replies) or sorted(asked) != sorted(questions):
         raise Wrong("the texts are not what the graph replied")
+    if "tables" in given and len(set(asked)) < many:
+        raise Wrong("two tables asked the same")
+    if any(len(call.got) != 1 for call in model.calls):
+        raise Wrong("a run had the questions of others, too")
+    # "in the order of the questions"
     if [text.partition(": ")[2] for text in texts] != questions:
         raise Wrong("the texts are in another order than the questions")
 
 
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", text)]
+
+
 async def _one_fails(answer: Answer, **given: Any) -> None:
-    numbers = itertools.count()
-    errors = [None, KeyError("salt"), None]
-    model = ScriptedModel.watching(
-        answer, lambda _: [errors[next(numbers) % 3] or "soup"]
-    )
-    try:
-        await result(answer, graph=chat_graph(model), **given)
-    except (KeyError, ExceptionGroup):
-        return
-    raise Wrong("a call failed, and its error did not pass on")
+    for what, error in failures().items():
+        parts = iter(["soup", error, "soup"])
+        model = ScriptedModel(script=lambda _, p=parts: [next(p, "soup")])
+        try:
+            await result(answer, graph=chat_graph(model), **given)
+        except (type(error), ExceptionGroup):
+            continue
+        raise Wrong(f"a call failed ({what}), and its error did not pass on")
 
 
 # --- 01.2
@@ -110,13 +122,20 @@ async def calls_overlap(answer: Answer) -> str:
     """01.2: any number of calls overlap, and none holds a thread."""
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS))
-    for guests in GUESTS:
+    for guests in (20, MANY):
         await _serve(answer, guests)
-    return f"{GUESTS[0]} calls overlapped: {GUESTS[0]} requests in flight"
+    for what, error in failures().items():
+        model = ScriptedModel(script=lambda _, error=error: [error])
+        try:
+            await call(answer, llm=model).ainvoke({"messages": ["Soup?"]})
+        except (type(error), ExceptionGroup):
+            continue
+        raise Wrong(f"the model failed ({what}), and the graph hid it")
+    return f"{MANY} calls overlapped: {MANY} requests in flight"
 
 
 async def _serve(answer: Answer, guests: int) -> None:
-    asked = [f"What does table {n} get?" for n in range(guests)]
+    asked = [f"What does table {n or 1} get?" for n in range(guests)]
     threads: set[int] = set()
 
     def script(asked: str) -> list[Any]:
@@ -125,7 +144,7 @@ async def _serve(answer: Answer, guests: int) -> None:
 
     model = ScriptedModel.watching(answer, script)
     built = call(answer, llm=model)
-    graph = expect(built, CompiledStateGraph, "a compiled graph")
+    graph = expect(built, Pregel, "a compiled graph")
 
     async def serve_all() -> list[dict[str, Any]]:
         turns = [[("system", "Be kind."), ("user", text)] for text in asked]
@@ -137,7 +156,7 @@ async def _serve(answer: Answer, guests: int) -> None:
     at_once = model.in_flight
     await model.finish([], serving)
     try:
-        states = await serving
+        states = await model.value_of(serving, "llm")
     except NotImplementedError as error:
         if "coroutine" not in str(error):
             raise
@@ -156,7 +175,7 @@ async def _serve(answer: Answer, guests: int) -> None:
     if len(calls) < guests:
         raise Wrong(
             f"{guests} calls of the graph asked the model "
-            f"{count(len(calls), 'time')}: each has a question of its own"
+            f"{count(len(calls), 'time')}: each asks it"
         )
     if at_once < guests:
         raise Wrong(

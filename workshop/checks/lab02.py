@@ -23,6 +23,7 @@ from workshop.checks.kit import (
     collect,
     count,
     expect,
+    failures,
     file_of,
     in_script,
     must_be_awaited,
@@ -79,16 +80,18 @@ async def _tables(answer: Answer, tables: list[int]) -> None:
 
 
 async def _table_fails(answer: Answer) -> None:
-    def slow(table: int) -> str:
-        if table == 2:
-            raise KeyError("salt")
-        return "soup"
+    for error in (KeyError("salt"), TimeoutError(), OSError("door")):
 
-    try:
-        await result(answer, slow=slow, tables=[1, 2, 3])
-    except (KeyError, ExceptionGroup):
-        return
-    raise Wrong("a call failed, and its error did not pass on")
+        def slow(table: int, error: Exception = error) -> str:
+            if table == 2:
+                raise error
+            return "soup"
+
+        try:
+            await result(answer, slow=slow, tables=[1, 2, 3])
+        except (type(error), ExceptionGroup):
+            continue
+        raise Wrong("a call failed, and its error did not pass on")
 
 
 # --- 02.1
@@ -96,63 +99,113 @@ async def _table_fails(answer: Answer) -> None:
 
 async def loop_stays_free(answer: Answer) -> str:
     """02.1: the same pieces, each when it comes, and nothing blocks."""
-    await _one_order(answer, "Soup.", "Is it good?")
-    await _one_order(answer, "Bread, and soup.", "What is new?")
+    orders = [
+        _Order(answer, "Soup.", "Is it good?"),
+        _Order(answer, "Bread, and soup.", "What is new?"),
+    ]
+    for order in orders:  # both are under way at once
+        await order.begin()
+    for order in orders:
+        await order.end()
+    await _order_fails(answer)
     return (
-        "the loop stayed free, and the first piece came before the model "
+        "the loop stayed free, and the first pieces came before the model "
         "had finished"
     )
 
 
-async def _one_order(answer: Answer, menu: str, question: str) -> None:
-    tokens = [*AWKWARD_TOKENS, menu]
-    model = ScriptedModel.watching(
-        answer, lambda _: [*tokens[:2], PAUSE, *tokens[2:]]
-    )
-    menus: list[str] = []
-    pieces: list[Any] = []
+class _Order:
+    """A menu, a question, and what an answer makes of them."""
 
-    def read_menu() -> str:
-        model.watch.note_blocking_call()
-        menus.append(menu)
-        return menu
-
-    stream = stream_of(
-        answer, graph=chat_graph(model), question=question, read_menu=read_menu
-    )
-    reading = start(collect(stream, pieces))
-    await model.waits_for(1, reading)
-    await settled(lambda: len(pieces), lambda: any(pieces) or reading.done())
-    streamed = any(pieces) and not reading.done()
-    await model.finish([], reading)
-    await reading
-
-    # "nothing in it blocks the event loop"
-    model.watch.must_not_block(": no beat meanwhile")
-    model.must_be_used("graph")
-    # "with what `read_menu` returns for this order"
-    got = model.calls[-1].got[-1]
-    if not menus and "coroutine object" in got:
-        raise Wrong("`read_menu` never ran: is an `await` missing?")
-    if not menus:
-        raise Wrong("`read_menu` was not called for this order")
-    if menu not in got:
-        raise Wrong("the model did not get what `read_menu` returned")
-    if question not in got:
-        raise Wrong("the model did not get the question")
-    # "yields the same pieces, each when it comes"
-    for piece in pieces:
-        if not isinstance(piece, str):
-            raise Wrong(f"it yielded {name_of(piece)}, not a text")
-    if "".join(pieces) != "".join(tokens):
-        raise Wrong("the pieces together are not the reply")
-    if not streamed:
-        raise Wrong(
-            "nothing was streamed: the model had finished before the first "
-            "piece came"
+    def __init__(self, answer: Answer, menu: str, question: str) -> None:
+        self.question, self.menu = question, menu
+        self.tokens = [*AWKWARD_TOKENS, menu]
+        script = [*self.tokens[:2], PAUSE, *self.tokens[2:]]
+        self.model = ScriptedModel.watching(answer, lambda _: script)
+        self.menus = 0
+        self.pieces: list[Any] = []
+        stream = stream_of(
+            answer,
+            graph=chat_graph(self.model),
+            question=question,
+            read_menu=self.read_menu,
         )
-    if [piece for piece in pieces if piece] != tokens:
-        raise Wrong("the text is right, but not in the pieces of the model")
+        self.reading = start(collect(stream, self.pieces))
+
+    def read_menu(self) -> str:
+        self.model.watch.note_blocking_call()
+        self.menus += 1
+        return self.menu
+
+    @property
+    def texts(self) -> list[Any]:
+        return [piece for piece in self.pieces if piece]
+
+    async def begin(self) -> None:
+        await self.model.waits_for(1, self.reading)
+        await settled(
+            lambda: len(self.pieces),
+            lambda: len(self.texts) >= 2 or self.reading.done(),
+        )
+        self.early = [] if self.reading.done() else self.texts
+
+    async def end(self) -> None:
+        await self.model.finish([], self.reading)
+        await self.model.value_of(self.reading, "graph")
+        self.model.must_be_used("graph")
+
+        # "nothing in it blocks the event loop"
+        self.model.watch.must_not_block(": no beat meanwhile")
+        # "with what `read_menu` returns for this order"
+        got = self.model.calls[-1].got
+        if not self.menus and "coroutine object" in got[-1]:
+            raise Wrong("`read_menu` never ran: is an `await` missing?")
+        if not self.menus:
+            raise Wrong("`read_menu` was not called for this order")
+        if self.menu not in "".join(got):
+            raise Wrong("the model did not get what `read_menu` returned")
+        if self.question not in got[-1]:
+            raise Wrong("the model did not get the question")
+        # "it asks the graph the same"
+        if got != [f"{self.menu} {self.question}"]:
+            raise Wrong(f"the model got {got}, which `serve` did not ask")
+        # "yields the same pieces, each when it comes"
+        for piece in self.pieces:
+            if not isinstance(piece, str):
+                raise Wrong(f"it yielded {name_of(piece)}, not a text")
+        if "".join(self.texts) != "".join(self.tokens):
+            raise Wrong("the pieces together are not the reply")
+        if not self.early:
+            raise Wrong(
+                "nothing was streamed: the model had finished before the "
+                "first piece came"
+            )
+        if self.texts != self.tokens:
+            raise Wrong(
+                "the text is right, but not in the pieces of the model"
+            )
+        if self.early != self.tokens[:2]:
+            raise Wrong("a piece came late: only when the next one was there")
+
+
+async def _order_fails(answer: Answer) -> None:
+    """The model fails, then the menu."""
+    for what, error in failures().items():
+        for parts in (["Soup", error], ["Soup"]):
+
+            def read_menu(parts: list[Any] = parts) -> str:
+                if len(parts) == 1:
+                    raise error  # noqa: B023
+                return "Soup."
+
+            model = ScriptedModel(script=lambda _, parts=parts: parts)
+            given = {"graph": chat_graph(model), "question": "Hot?"}
+            stream = stream_of(answer, **given, read_menu=read_menu)
+            try:
+                await collect(stream, [])
+            except (type(error), ExceptionGroup):
+                continue
+            raise Wrong(f"it hid an error ({what}): the reply looks whole")
 
 
 # --- 02.2
@@ -161,6 +214,7 @@ NESTED = (
     "nest_asyncio has changed asyncio in this kernel: restart it and leave "
     "nest_asyncio out"
 )
+EARLY = "a batch began before the one before it had ended"
 BATCHES = [
     [["Soup?", "Bread?", "Cake?"], ["Tea?", "Milk?", "Tea?"]],
     [["The bill?", "Fish?"], ["A table?"], ["Who waits?", "Why?"]],
@@ -173,6 +227,13 @@ async def one_loop(answer: Answer) -> str:
         if hasattr(asyncio, "_nest_patched"):
             raise Wrong(NESTED)
         await _script(answer, batches)
+    model = ScriptedModel(script=lambda _: [KeyError("salt")])
+    try:
+        await in_script(answer, graph=chat_graph(model), batches=BATCHES[0])
+    except (KeyError, ExceptionGroup):
+        pass
+    else:
+        raise Wrong("a call failed, and its error did not pass on")
     return "one event loop for 2 batches: 6 requests, 3 in flight at once"
 
 
@@ -181,11 +242,17 @@ async def _script(answer: Answer, batches: list[list[str]]) -> None:
     graph = _one_loop_graph(model)
     answering = start(in_script(answer, graph=graph, batches=batches))
     at_once: list[int] = []
+    begun: list[list[str]] = []
+    allowed = 0
     for batch in batches:
+        allowed += len(batch)
         await model.waits_for(len(batch), answering)
         await settled(lambda: len(model.calls), answering.done, still=10)
         at_once.append(model.in_flight)
+        begun.append([call.asked for call in model.running])
         for call in reversed(model.running):
+            if at_once[-1] <= len(batch) and len(model.calls) > allowed:
+                raise Wrong(EARLY)
             await call.finish()
             await settled(answering.done, still=5)
     await model.finish([], answering)
@@ -227,6 +294,8 @@ async def _script(answer: Answer, batches: list[list[str]]) -> None:
             f"{sum(map(len, batches))} questions took "
             f"{count(len(model.calls), 'request')}"
         )
+    if list(map(sorted, begun)) != list(map(sorted, batches)):
+        raise Wrong("the batches were answered in another order")
     if texts != [[f"About {q}" for q in batch] for batch in batches]:
         raise Wrong("the texts are not in the order of the questions")
 
@@ -273,6 +342,7 @@ class Evening:
         self.bands = 0
         self.dinners = 0
         self.playing = False
+        self.disturbed = False  # while it packed up
         self.heard = False  # during the dinner
         self.may_end = False
 
@@ -282,11 +352,14 @@ class Evening:
         self.playing = True
         try:
             await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            await asyncio.sleep(5 * TURN)
-            raise
         finally:
-            self.playing = False
+            try:
+                await asyncio.sleep(5 * TURN)
+            except asyncio.CancelledError:
+                self.disturbed = True
+                raise
+            finally:
+                self.playing = False
 
     async def dine(self) -> Any:
         self.dinners += 1
@@ -327,6 +400,13 @@ class Evening:
             )
 
     async def must_be_quiet(self, when: str) -> None:
+        if self.disturbed:
+            raise Wrong(
+                f"{when}, the band was cancelled again while it packed up: "
+                "its `finally` was cut off"
+            )
+        if (self.bands, self.dinners) != (1, 1):
+            raise Wrong("`play` and `dine` are called once each")
         if not self.playing:
             return
         if await until(lambda: not self.playing, turns=60):
@@ -361,8 +441,6 @@ async def _two_dinners(answer: Answer) -> None:
         value = await task
         if value != evening.dinner:
             raise Wrong(f"it returned {value!r}, not what `dine` returned")
-        if (evening.bands, evening.dinners) != (1, 1):
-            raise Wrong("`play` and `dine` are called once each")
 
 
 async def _dinner_fails(answer: Answer) -> None:

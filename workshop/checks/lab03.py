@@ -20,12 +20,14 @@ from workshop.checks.kit import (
     Wrong,
     count,
     expect,
+    failures,
     name_of,
     result,
     settled,
     start,
     stop,
     stream_of,
+    together,
     until,
 )
 
@@ -160,8 +162,8 @@ async def _merged(answer: Answer, node: str, percents: list[int]) -> int:
             write({"dish": "cake", "percent": percent})
             if not late:
                 await read("Progress", number)
-        write("percent")
-        write(None)
+        for other in ("percent", ["percent"], None):
+            write(other)
         return {"messages": [ToolMessage(READY, tool_call_id="call_1")]}
 
     model = ScriptedModel(script=lambda _: [*AWKWARD_TOKENS, PAUSE, "."])
@@ -264,8 +266,8 @@ TOO_HOT = "the pan is too hot"
 
 async def flight_recorder(answer: Answer) -> str:
     """03.2: report what every task came to, also when the run fails."""
-    for error in (ValueError(TOO_HOT), KeyError("dish")):
-        await _failing_run(answer, error)
+    errors = [ValueError(TOO_HOT), *failures().values()]
+    await together(*(_failing_run(answer, error) for error in errors))
     kitchen = _banquet(ValueError(TOO_HOT))
     healthy = {"dishes": ["soup", "bread"]}
     report = _report(await result(answer, graph=kitchen, order=healthy))

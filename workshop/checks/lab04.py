@@ -6,8 +6,7 @@ import operator
 from typing import Annotated, Any, TypedDict
 
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage
-from langchain_openai import ChatOpenAI
+from langchain_core.messages import AIMessageChunk
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -15,15 +14,15 @@ from langgraph.graph.state import CompiledStateGraph
 from workshop.checks.kit import (
     AWKWARD_PARTS,
     AWKWARD_TOKENS,
+    AgentModel,
     Answer,
-    Kitchen,
     ScriptedModel,
     Wrong,
     expect,
-    kitchen,
     name_of,
     result,
     settled,
+    tool_call,
 )
 
 
@@ -65,15 +64,17 @@ async def all_reports(answer: Answer) -> str:
     deep = _chain(Dishes, greet=writer("Welcome!"), floor=floor, bye=_nothing)
     flat = _chain(Dishes, greet=writer("Hello!", "Hello!"))
     inside = [*AWKWARD_PARTS, "good", {"euros": 9}]
-    for graph, dish, expected in (
-        (deep, "soup", ["Welcome!", *inside]),
-        (flat, "cake", ["Hello!", "Hello!"]),
+    for graph, dish, writers, expected in (
+        (deep, "soup", 4, ["Welcome!", *inside]),
+        (flat, "cake", 1, ["Hello!", "Hello!"]),
     ):
         runs.clear()
         value = await result(answer, graph=graph, order={"dishes": [dish]})
         reports = expect(value, list, "a list of what was written")
         if not runs:
             raise Wrong("the graph never ran")
+        if len(runs) > writers:
+            raise Wrong("the graph ran more than once")
         if runs[0] != [dish]:
             raise Wrong(f"the graph got {runs[0]}, not the order of {dish}")
         if reports == expected:
@@ -121,7 +122,10 @@ class Bar:
 
 async def bar_follows(answer: Answer) -> str:
     """04.1: move a bar while a node works; return the last text."""
-    for dish, percents in (("cake", [0, 25, 25, 100]), ("soup", [7, 0])):
+    for dish, percents in (
+        ("cake", [0, 25, 25, 100]),
+        ("soup", [7, 0, 100, 9]),
+    ):
         await _follows(answer, dish, percents)
     return "the bar showed [0, 25, 25, 100] while the cake baked, in one run"
 
@@ -150,12 +154,16 @@ async def _follows(answer: Answer, dish: str, percents: list[int]) -> None:
                 in_time = seen()
         write("percent")
 
-    model = ScriptedModel.watching(answer, lambda _: AWKWARD_TOKENS)
+    tokens = [*AWKWARD_TOKENS, "\n"]
+    replies = iter([["It warms up"], tokens])
+    model = ScriptedModel.watching(answer, lambda _: next(replies, ["late"]))
 
     async def reply(state: MessagesState) -> dict[str, Any]:
         return {"messages": [await model.ainvoke(state["messages"])]}
 
-    graph = _chain(MessagesState, greet=greet, bake=bake, reply=reply)
+    graph = _chain(
+        MessagesState, greet=greet, warm=reply, bake=bake, reply=reply
+    )
     said = f"Table 3 orders the {dish}"
     order = {"messages": [("user", said)]}
     value = await result(answer, graph=graph, order=order, bar=bar)
@@ -181,7 +189,7 @@ async def _follows(answer: Answer, dish: str, percents: list[int]) -> None:
         raise Wrong("the bar never showed 0, which is a percent, too")
     if bar.shown != percents:
         raise Wrong(f"the bar showed {bar.shown}, the oven said {percents}")
-    if expect(value, str, "the text of the reply") != "".join(AWKWARD_TOKENS):
+    if expect(value, str, "the text of the reply") != "".join(tokens):
         raise Wrong("it did not return the text of the last message")
 
 
@@ -199,6 +207,13 @@ async def paths_of_any_graph(answer: Answer) -> str:
 
     inner = _chain(Dishes, cook=note, taste=_nothing)
 
+    async def cook_more(state: Dishes) -> dict[str, list[str]]:
+        seen.append(state["dishes"])
+        return {"dishes": ["more"]}
+
+    def more(state: Dishes) -> str:
+        return "cook" if state["dishes"].count("more") < 3 else "__end__"
+
     async def twice(state: Dishes) -> None:
         await inner.ainvoke(state)
         await inner.ainvoke(state)
@@ -206,6 +221,10 @@ async def paths_of_any_graph(answer: Answer) -> str:
     inside = ["kitchen/cook", "kitchen/taste", "kitchen"]
     again = [path.replace("kitchen", "kitchen/1") for path in inside[:2]]
     nested = _chain(Dishes, greet=note, kitchen=inner)
+    round_ = StateGraph(Dishes)
+    round_.add_node("cook", cook_more)
+    round_.add_edge(START, "cook")
+    round_.add_conditional_edges("cook", more, ["cook", "__end__"])
     graphs = [
         (nested, ["greet", *inside]),
         (_chain(Dishes, greet=note, cook=_nothing), ["greet", "cook"]),
@@ -214,6 +233,7 @@ async def paths_of_any_graph(answer: Answer) -> str:
             [*(f"floor/{path}" for path in inside), "floor/pay", "floor"],
         ),
         (_chain(Dishes, kitchen=twice), [*inside[:2], *again, "kitchen"]),
+        (round_.compile(), ["cook"] * 3),
     ]
     for number, (graph, expected) in enumerate(graphs, 1):
         dishes = ["soup"] * number
@@ -222,7 +242,7 @@ async def paths_of_any_graph(answer: Answer) -> str:
         _compare(_paths(value), expected)
         if seen[0] != dishes:
             raise Wrong(f"the graph got {seen[0]}, not the order of {dishes}")
-    return "right paths in 4 graphs: flat, nested, deep, and called twice"
+    return "right paths in 5 graphs: flat, nested, deep, twice, in a loop"
 
 
 def _paths(value: Any) -> list[str]:
@@ -260,66 +280,60 @@ def _compare(paths: list[str], expected: list[str]) -> None:
 
 async def cost_of_a_run(answer: Answer) -> str:
     """04.3: sum the output tokens of all calls of a run, also deep ones."""
-    async with kitchen(answer, ttft=0.01, per_token=0.001) as place:
-        calls, total = await _counted(answer, place, "soup", guests=2)
-        await _counted(answer, place, "cake", guests=1)
+    for dish, guests in (("soup", 2), ("cake", 1)):
+        calls, total = await _counted(answer, dish, guests)
     return f"{total} tokens, those of {calls} calls, wherever they were made"
 
 
-async def _counted(
-    answer: Answer, place: Kitchen, dish: str, guests: int
-) -> tuple[int, int]:
+async def _counted(answer: Answer, dish: str, guests: int) -> tuple[int, int]:
     """An agent whose tool asks a model; a silent helper; a plain node."""
-    used: list[int] = []
-    got: list[str] = []
+    question = f"What is the price of the {dish}?"
+    used = {question: 20, "": 30, "A joke": 5, "ping": 2, "And": 400}
+    if guests > 1:
+        used["And"] = 30  # as much as another call
 
-    async def ask(llm: ChatOpenAI, text: str) -> AIMessage:
-        message = await llm.ainvoke(text)
-        used.append(message.usage_metadata["output_tokens"])
-        return message
+    def script(asked: str) -> list[Any]:
+        many = used[asked]
+        usage = {"input_tokens": 7, "output_tokens": many}
+        usage["total_tokens"] = 7 + many
+        tool = [tool_call("price", f'{{"dish": "{dish}"}}')]
+        said = tool if asked == question else ["Well", ", no"]
+        end = {"model_name": "practice", "finish_reason": "stop"}
+        last = AIMessageChunk(
+            content="", usage_metadata=usage, response_metadata=end
+        )
+        return [AIMessageChunk(content=""), *said, last]
+
+    model = AgentModel(script=script)
+    quiet = AgentModel(script=script, tags=["nostream"])
+    got: list[str] = []
 
     async def price(dish: str) -> str:
         """Look up the price of a dish."""
-        return (await ask(place.llm, f"A joke about {dish}")).text
-
-    agent = create_agent(place.llm, tools=[price])
-    quiet = place.llm.model_copy(update={"tags": ["nostream"]})
+        return (await model.ainvoke("A joke")).text
 
     async def guard(state: MessagesState) -> None:
         got.append(str(state["messages"][0].text))
         for _ in range(guests):
-            await ask(quiet, "ping")
+            await quiet.ainvoke("ping")
 
     async def serve(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [await ask(place.llm, "What is LangGraph?")]}
+        return {"messages": [await model.ainvoke("And")]}
 
+    agent = create_agent(model, tools=[price])
     graph = _chain(MessagesState, guard=guard, kitchen=agent, serve=serve)
-    question = f"What is the price of the {dish}?"
     order = {"messages": [("user", question)]}
-    # what the agent itself uses is what it uses alone
-    with place.model.meter() as meter:
-        state = await agent.ainvoke(order)
-    own = sum(
-        message.usage_metadata["output_tokens"]
-        for message in state["messages"]
-        if isinstance(message, AIMessage)
-    )
-    if not used:
-        raise Wrong("the practice model is not as this check expects it")
-    used.clear()
-    with place.model.meter() as meter:
-        value = await result(answer, graph=graph, order=order)
-    place.must_be_used(meter, "graph")
-    if got != [question] * len(got):
+    value = await result(answer, graph=graph, order=order)
+    model.must_be_used("graph")
+    if got[0] != question:
         raise Wrong(f"the graph got {got[0]!r}, not the order {question!r}")
-    calls = len(used) + 2
-    if meter.requests > calls:
-        raise Wrong(f"the graph ran more than once: {meter.requests} requests")
-    total = own + sum(used)
+    if len(got) > 1:
+        raise Wrong(f"the graph ran {len(got)} times")
+    total = sum(used.values()) + (guests - 1) * used["ping"]
     if value is not None and not isinstance(value, int | float):
         raise Wrong(f"it returned a {name_of(value)}, not a number")
     if expect(value, int, "a number") == total:
-        return calls, total
+        return len(model.calls + quiet.calls), total
     if value == 0:
         raise Wrong("it counted nothing: which event has the whole message?")
     if value == 2 * total:

@@ -6,11 +6,12 @@ import inspect
 import json
 from typing import Any
 
+import httpx2
+import openai
 from langchain.agents import create_agent
 from langchain.agents.middleware import before_model
 from langchain_core.messages import (
     AIMessageChunk,
-    BaseMessage,
     ToolMessage,
 )
 from langgraph.graph import START, MessagesState, StateGraph
@@ -20,12 +21,13 @@ from langgraph.prebuilt import create_react_agent
 from workshop.checks.kit import (
     AWKWARD_TOKENS,
     PAUSE,
+    AgentModel,
     Answer,
-    Call,
     Play,
     ScriptedModel,
     Wrong,
     call,
+    collect,
     count,
     expect,
     failures,
@@ -35,6 +37,8 @@ from workshop.checks.kit import (
     start,
     stop,
     stream_of,
+    together,
+    tool_call,
 )
 
 SOUP = "What is the price of the soup?"
@@ -43,27 +47,6 @@ SOUP_ARGS = '{"dish": "soup"}'
 
 def _ask(question: str) -> dict[str, Any]:
     return {"messages": [("user", question)]}
-
-
-class AgentModel(ScriptedModel):
-    """A scripted model that takes tools; its script may call one.
-
-    When the tool's result comes, the script gets an empty text.
-    """
-
-    def _begin(self, messages: list[BaseMessage]) -> Call:
-        call = super()._begin(messages)
-        if messages[-1].type == "tool":
-            call.parts = self.script("")
-        return call
-
-    def bind_tools(self, *_: Any, **__: Any) -> AgentModel:
-        return self
-
-
-def _call_of(name: str, args: str, index: int = 0) -> AIMessageChunk:
-    piece = {"name": name, "args": args, "id": f"call_{index}", "index": index}
-    return AIMessageChunk(content="", tool_call_chunks=[piece])
 
 
 def _ending(*parts: str, reason: str | None) -> list[Any]:
@@ -89,7 +72,7 @@ async def words_for_the_user(answer: Answer) -> str:
 def _speaks(asked: str) -> list[Any]:
     """A script: first the call of the tool, then some words and an end."""
     if asked == SOUP:
-        return [AIMessageChunk(content=""), _call_of("price", SOUP_ARGS)]
+        return [AIMessageChunk(content=""), tool_call("price", SOUP_ARGS)]
     return _ending("It", " is", "\n\n", "9", "0", " euros", reason="stop")
 
 
@@ -181,7 +164,7 @@ async def _waited(answer: Answer, dish: str, waiter_first: bool) -> int:
 
     def waiters(asked: str) -> list[Any]:
         if asked == dish:
-            return [_call_of("price", '{"dish": "soup"}')]
+            return [tool_call("price", '{"dish": "soup"}')]
         return opinion
 
     def cooks(asked: str) -> list[Any]:
@@ -189,7 +172,8 @@ async def _waited(answer: Answer, dish: str, waiter_first: bool) -> int:
 
     waiter_model = AgentModel.watching(answer, waiters)
     waiter = create_agent(waiter_model, [price], name="waiter")
-    cook = create_agent(AgentModel(script=cooks), [price], name="cook")
+    other = "headwaiter" if waiter_first else "cook"
+    cook = create_agent(AgentModel(script=cooks), [price], name=other)
 
     async def serve(state: MessagesState) -> Any:
         asked = [m for m in state["messages"] if m.type == "human"]
@@ -202,7 +186,7 @@ async def _waited(answer: Answer, dish: str, waiter_first: bool) -> int:
     builder = StateGraph(MessagesState)
     steps = [("order", order), ("cook", cook), ("serve", serve)]
     if waiter_first:
-        steps.reverse()
+        steps = [("bring", serve), ("serve", cook), ("order", order)]
     builder.add_sequence(steps)
     builder.add_edge(START, steps[0][0])
     graph = builder.compile()
@@ -253,7 +237,7 @@ async def _waited(answer: Answer, dish: str, waiter_first: bool) -> int:
     if "euros" in text or "kitchen is open" in text:
         raise Wrong("guests read what a tool returned")
     if "I cook it" in text:
-        raise Wrong("guests read the words of the cook")
+        raise Wrong("guests read the words of another agent")
     if "" in pieces:
         empty = count(pieces.count(""), "piece")
         raise Wrong(f"{empty} without text: keep those that have some")
@@ -290,6 +274,8 @@ async def each_call_early(answer: Answer) -> str:
     early = await _calls(answer, several)
     await _calls(answer, [("stock", '{"days": 0, "dish": null}')])
     await _calls(answer, [])
+    await _several_in_a_chunk(answer)
+    await _breaks_off(answer)
     return f"{len(several)} parallel calls, {early} of them early"
 
 
@@ -358,6 +344,47 @@ async def _calls(answer: Answer, calls: list[tuple[str, str]]) -> int:
     return early
 
 
+async def _several_in_a_chunk(answer: Answer) -> None:
+    """Three calls come whole at once; the model goes on."""
+    pieces = [
+        {"name": "price", "args": NESTED, "id": f"c{n}", "index": n}
+        for n in range(3)
+    ]
+    chunk = AIMessageChunk(content="", tool_call_chunks=pieces)
+    play = Play([chunk, PAUSE, AIMessageChunk(content="")])
+    found: list[Any] = []
+    stream = stream_of(answer, chunks=play.stream())
+    reading = start(collect(stream, found))
+    await settled(
+        lambda: len(found),
+        lambda: len(found) >= 2 or reading.done(),
+        still=30,
+    )
+    early = len(found)
+    play.release()
+    await reading
+    _must_be_right(found, [("price", json.loads(NESTED))] * 3)
+    if early < 2:
+        raise Wrong(
+            f"three calls came in one chunk, and only {early} of the two "
+            "complete ones came out"
+        )
+
+
+async def _breaks_off(answer: Answer) -> None:
+    """The model fails within the arguments of its second call."""
+    for what, error in failures().items():
+        half = tool_call("price", '{"dish": "so', 1)
+        play = Play([tool_call("price", SOUP_ARGS), half, error])
+        found: list[Any] = []
+        try:
+            await collect(stream_of(answer, chunks=play.stream()), found)
+        except (type(error), ExceptionGroup):
+            _must_be_right(found, [("price", json.loads(SOUP_ARGS))])
+            continue
+        raise Wrong(f"it hid that the stream broke off ({what})")
+
+
 def _must_be_right(found: list[Any], expected: list[Any]) -> None:
     for item in found:
         if not isinstance(item, tuple) or len(item) != 2:
@@ -392,19 +419,25 @@ async def knows_the_end(answer: Answer) -> str:
     whole = "".join(AWKWARD_TOKENS)
     part = "Soup and"
     broken = failures()
+    del broken["a bug in a node"]
+    request = httpx2.Request("POST", "http://127.0.0.1")
+    broken["an error in the stream"] = openai.APIError(
+        "Oops", request, body=None
+    )
     cases = {
         "a whole answer": (_ending(*AWKWARD_TOKENS, reason="stop"), whole),
         "an answer out of tokens": (_ending(part, reason="length"), part),
         "a filtered answer": (_ending(part, reason="content_filter"), part),
         "an answer that just ended": (_ending(part, reason=None), part),
         "a refusal": (_ending(reason="stop"), ""),
-        "a broken connection": ([part, broken["no connection"]], part),
-        "a rate limit": ([broken["a rate limit"]], ""),
         "a whole answer, again": (_ending("Yes", reason="stop"), "Yes"),
     }
-    for name, (script, text) in cases.items():
-        for node in ("reply", "serve"):
-            await _ended(answer, name, script, text, node)
+    for what, error in broken.items():
+        cases[what] = ([part, error], part)
+    cases["an answer that never began"] = ([broken["a rate limit"]], "")
+    for node in ("reply", "serve"):  # all at once: nothing is shared
+        ends = [_ended(answer, n, *case, node) for n, case in cases.items()]
+        await together(*ends)
     await _bug_comes_out(answer)
     return f"{len(cases)} answers told apart, whatever other nodes said"
 
@@ -425,7 +458,7 @@ def _three_nodes(
     after = ScriptedModel(script=lambda _: _ending("Title", reason="stop"))
     builder = StateGraph(MessagesState)
     steps = [("summary", asks(before)), (node, asks(meant))]
-    builder.add_sequence([*steps, ("title", asks(after))])
+    builder.add_sequence([*steps, (f"{node}_title", asks(after))])
     builder.add_edge(START, "summary")
     return meant, builder.compile()
 
@@ -442,8 +475,7 @@ async def _ended(
     except Exception as error:
         if fails and error is script[-1]:
             raise Wrong(
-                f"the {type(error).__name__} of {case} came out, and the "
-                "text is lost"
+                f"the {type(error).__name__} came out, and the text is lost"
             ) from None
         raise
     if not isinstance(value, tuple | list) or len(value) != 2:

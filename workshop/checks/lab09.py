@@ -22,18 +22,21 @@ from workshop.checks.kit import (
     WAYS_TO_LEAVE,
     Play,
     ScriptedModel,
+    Watch,
     Wrong,
     call,
     collect,
     count,
     expect,
     failures,
-    kitchen,
+    file_of,
     leave,
+    name_of,
     settled,
     start,
     stop,
     stream_of,
+    together,
     until,
 )
 
@@ -41,6 +44,7 @@ Answer = Callable[..., Any]
 
 SECRET = "sk-no-one-may-read-this"
 PRICE = "the tool says 9 euros"
+GENERATOR = "an async generator: `yield` each event"
 NO_DATA = "`{}` has no data, and browsers drop an event without any"
 
 
@@ -79,22 +83,26 @@ async def says_how_it_ended(answer: Answer) -> str:
 
 async def ends_with_an_event(answer: Answer) -> str:
     """09.1: turn a graph's answer into events, the last of which is an end."""
-    await _whole_answers(answer)
-    for what, error in _failures().items():
-        await _failed_answer(answer, what, error)
-    for by in WAYS_TO_LEAVE:
-        await _ends_with_its_reader(answer, by)
+    awkward = [*AWKWARD_TOKENS[:3], PAUSE, *AWKWARD_TOKENS[3:]]
+    await together(
+        _whole_answer(answer, "soup", awkward),
+        _whole_answer(answer, "tea", ["Tea", PAUSE, " for two"]),
+    )
+    await _whole_answer(answer, "nothing", [PAUSE, ""])
+    errors = {**failures(), "a time limit": TimeoutError()}
+    for error in errors.values():
+        error.args, error.message = (SECRET,), SECRET
+    for what, error in errors.items():
+        for script in (["Soup", " of", error], [error]):
+            await _failed_answer(answer, what, script)
+    for script in (["Soup", PAUSE, " of the day"], [PAUSE, "Soup"]):
+        for by in WAYS_TO_LEAVE:
+            if by != "aclose" or script[0] is not PAUSE:
+                await _ends_with_its_reader(answer, by, script)
     return (
-        f"2 answers whole and early, then `done`; {len(_failures())} "
+        f"2 answers whole and early, then `done`; {len(errors)} "
         "failures, one `error` each; who leaves ends it"
     )
-
-
-def _failures() -> dict[str, Exception]:
-    errors = failures()
-    errors["a bug in a node"] = KeyError(SECRET)
-    errors["a time limit"] = TimeoutError(SECRET)
-    return errors
 
 
 def _with_tool(model: ScriptedModel) -> CompiledStateGraph:
@@ -107,65 +115,64 @@ def _with_tool(model: ScriptedModel) -> CompiledStateGraph:
         asked = [m for m in state["messages"] if m.type == "human"]
         return {"messages": [await model.ainvoke(asked)]}
 
-    graph = StateGraph(MessagesState)
-    graph.add_node("tools", tools)
-    graph.add_node("model", ask)
-    graph.add_edge(START, "tools")
-    graph.add_edge("tools", "model")
-    return graph.compile()
+    graph = StateGraph(MessagesState).add_sequence([tools, ask])
+    return graph.add_edge(START, "tools").compile()
 
 
 def _events_of(answer: Answer, model: ScriptedModel, question: str) -> Any:
-    words = "an async generator: `yield` each event"
-    graph = _with_tool(model)
-    return stream_of(answer, words, graph=graph, question=question)
+    given = {"graph": _with_tool(model), "question": question}
+    return stream_of(answer, GENERATOR, **given)
 
 
-async def _whole_answers(answer: Answer) -> None:
-    """Two at once, each with the tokens of its own question."""
-    scripts = {
-        "soup": [*AWKWARD_TOKENS[:3], PAUSE, *AWKWARD_TOKENS[3:]],
-        "tea": ["Tea", PAUSE, " for two"],
-    }
-    models, readings, got = [], [], {}
-    for question, script in scripts.items():
-        model = ScriptedModel(script=lambda asked: list(scripts[asked]))
-        events = got[question] = []
-        reading = start(collect(_events_of(answer, model, question), events))
-        before = script.index(PAUSE)
-        await settled(
-            lambda: len(events),  # noqa: B023
-            lambda: reading.done() or len(events) >= before,  # noqa: B023
+async def _whole_answer(
+    answer: Answer, question: str, script: list[Any]
+) -> None:
+    """Its tokens early and as they are, then one end."""
+    model = ScriptedModel(script=lambda a: script if a == question else ["?"])
+    events: list[Any] = []
+    reading = start(collect(_events_of(answer, model, question), events))
+    before = script.index(PAUSE)
+    await model.waits_for(1, reading)
+    await settled(
+        lambda: len(events), lambda: reading.done() or len(events) >= before
+    )
+    early = len(events)
+    await model.finish([], reading)
+    reading.result()
+    model.must_be_used("graph")
+    if early < before and len(events) > 1:
+        raise Wrong(
+            "nothing was streamed: the model had finished before token "
+            f"{before} came"
         )
-        early = len(events)
-        models.append(model)
-        readings.append(reading)
-        if reading.done():
-            reading.result()
-        if model.calls and early < before and not reading.done():
-            model.release()
-            await until(reading.done)
-            if len(events) > 1:
-                raise Wrong(
-                    "nothing was streamed: the model had finished before "
-                    f"token {before} came"
-                )
-    for model, reading in zip(models, readings, strict=True):
-        await model.finish([], reading)
-        reading.result()
-        model.must_be_used("graph")
-        if len(model.calls) > 1:
-            raise Wrong(f"the model was asked {len(model.calls)} times")
-    for question, script in scripts.items():
-        tokens = [part for part in script if part is not PAUSE]
-        _must_be_whole(got[question], tokens)
+    if len(model.calls) > 1:
+        raise Wrong(f"the model was asked {len(model.calls)} times")
+    names = [_name(event) for event in events]
+    tokens = [part for part in script if part not in (PAUSE, "")]
+    if tokens and "token" not in names:
+        others = ", ".join(dict.fromkeys(names))
+        raise Wrong(
+            "no event is called `token`: name each, `event=...`"
+            if others == "message"
+            else f"no event is called `token`, only {others}"
+        )
+    came = [_text_of(event) for event in events if event.event == "token"]
+    if PRICE in "".join(came):
+        raise Wrong("what a tool returned was sent as a piece of the answer")
+    if [text for text in came if text] != tokens:
+        raise Wrong(f"the pieces {tokens} came as {came}")
+    if names[-1:] != ["done"]:
+        end = f"`{names[-1]}`" if names else "nothing"
+        raise Wrong(f"a whole answer ends with {end}, not `done`")
+    if names.count("done") > 1 or "error" in names:
+        raise Wrong("a whole answer has more than one end")
+    if _data(events[-1]) is None:
+        raise Wrong(NO_DATA.format("done"))
 
 
 def _name(event: Any) -> str:
-    words = "a ServerSentEvent"
     if not isinstance(event, ServerSentEvent):
-        found = type(event).__name__
-        raise Wrong(f"it yields a {found}, not {words}")
+        raise Wrong(f"it yields a {name_of(event)}, not a ServerSentEvent")
     return event.event or "message"
 
 
@@ -173,10 +180,8 @@ def _data(event: ServerSentEvent) -> Any:
     """The data as a client parses it; None if there is none."""
     if event.data is not None:
         return json.loads(json.dumps(event.data))
-    if not event.raw_data:
-        return None
     try:
-        return json.loads(event.raw_data)
+        return json.loads(event.raw_data) if event.raw_data else None
     except ValueError:
         return event.raw_data
 
@@ -192,92 +197,76 @@ def _text_of(event: ServerSentEvent) -> str:
     return text
 
 
-def _must_be_whole(events: list[Any], tokens: list[str]) -> None:
-    names = [_name(event) for event in events]
-    if "token" not in names:
-        others = ", ".join(dict.fromkeys(names))
+async def _failed_answer(answer: Answer, what: str, script: list[Any]) -> None:
+    model, events = ScriptedModel(script=lambda _: script), []
+    reading = start(collect(_events_of(answer, model, "soup"), events))
+    await settled(lambda: len(events), reading.done)
+    if not reading.done():
+        raise Wrong(f"an answer with {what} never ends")
+    if raised := reading.exception():
+        if isinstance(raised, Wrong):
+            raise raised
         raise Wrong(
-            "no event is called `token`: name each, `event=...`"
-            if others == "message"
-            else f"no event is called `token`, only {others}"
+            f"an answer with {what} just ends: catch what was raised, "
+            "and yield `error`"
         )
-    came = [_text_of(event) for event in events if event.event == "token"]
-    if PRICE in "".join(came):
-        raise Wrong("what a tool returned was sent as a piece of the answer")
-    if came != tokens:
-        raise Wrong(f"the pieces {tokens} came as {came}")
-    if names[-1] != "done":
-        raise Wrong(f"a whole answer ends with `{names[-1]}`, not `done`")
-    if names.count("done") > 1 or "error" in names:
-        raise Wrong("a whole answer has more than one end")
+    names = [_name(event) for event in events]
+    if "done" in names:
+        also = " as well as `error`" if "error" in names else ""
+        raise Wrong(
+            f"an answer with {what} says `done`{also}: only what is "
+            "whole is done"
+        )
+    if names[-1:] != ["error"] or names.count("error") > 1:
+        end = "goes on after `error`"
+        if "error" not in names:
+            end = "has no `error` at its end"
+        raise Wrong(f"an answer with {what} {end}")
+    tokens = len(script) - 1
+    if names.count("token") != tokens:
+        raise Wrong(
+            f"of an answer that failed after {count(tokens, 'token')} "
+            f"{names.count('token')} came"
+        )
     if _data(events[-1]) is None:
-        raise Wrong(NO_DATA.format("done"))
+        raise Wrong(NO_DATA.format("error"))
+    if SECRET in events[-1].model_dump_json():
+        raise Wrong("`error` quotes the exception, and a key in it")
 
 
-async def _failed_answer(answer: Answer, what: str, error: Exception) -> None:
-    for script in (["Soup", " of", error], [error]):
-        model = ScriptedModel(script=lambda _: list(script))  # noqa: B023
-        events: list[Any] = []
-        reading = start(collect(_events_of(answer, model, "soup"), events))
-        await settled(lambda: len(events), reading.done)  # noqa: B023
-        if not reading.done():
-            raise Wrong(f"an answer with {what} never ends")
-        if raised := reading.exception():
-            if isinstance(raised, Wrong):
-                raise raised
-            raise Wrong(
-                f"an answer with {what} just ends: catch what was raised, "
-                "and yield `error`"
-            )
-        names = [_name(event) for event in events]
-        tokens = len(script) - 1
-        if "done" in names:
-            also = " as well as `error`" if "error" in names else ""
-            raise Wrong(
-                f"an answer with {what} says `done`{also}: only what is "
-                "whole is done"
-            )
-        if names[-1:] != ["error"] or names.count("error") > 1:
-            raise Wrong(
-                f"an answer with {what} has no `error` at its end"
-                if "error" not in names
-                else f"an answer with {what} goes on after `error`"
-            )
-        if names.count("token") != tokens:
-            raise Wrong(
-                f"of an answer that failed after {count(tokens, 'token')} "
-                f"{names.count('token')} came"
-            )
-        if _data(events[-1]) is None:
-            raise Wrong(NO_DATA.format("error"))
-        if SECRET in events[-1].model_dump_json():
-            raise Wrong("`error` quotes the exception, and a key in it")
-
-
-async def _ends_with_its_reader(answer: Answer, by: str) -> None:
-    model = ScriptedModel(script=lambda _: ["Soup", PAUSE, " of the day"])
+async def _ends_with_its_reader(
+    answer: Answer, by: str, script: list[Any]
+) -> None:
+    """At a piece and before the first; its run is cut off, too."""
+    model, events = ScriptedModel(script=lambda _: script), []
     stream = _events_of(answer, model, "soup")
-    events: list[Any] = []
+
+    def now(_: object) -> bool:
+        return any(call.waiting for call in model.running)
 
     try:
-        if by == "cancel":
-            reading = start(collect(stream, events))
-            await until(lambda: events or reading.done())
-            await stop(reading)
-            if reading.done() and not reading.cancelled():
-                raise Wrong(
-                    "its reader was cancelled, and it swallowed that: "
-                    "`CancelledError` is none of yours"
-                )
-        else:
-            await leave(stream, len, by)
+        if by != "cancel":
+            await leave(stream, len if by == "aclose" else now, by)
+            return
+        reading = start(collect(stream, events))
+        await until(lambda: now(0) or reading.done())
+        await settled(lambda: len(events), still=5)
+        before = len(events)
+        await stop(reading)
+        if reading.done() and not reading.cancelled():
+            raise Wrong(
+                "its reader was cancelled, and it swallowed that: "
+                "`CancelledError` is none of yours"
+            )
+        await model.idle()
+        model.must_be_idle("its reader was cancelled")
     except RuntimeError as error:
         raise Wrong(
             f"its reader closed it, and it yielded once more: {error}"
         ) from None
     finally:
         model.release()
-    if by == "cancel" and [_name(event) for event in events] != ["token"]:
+    if len(events) > before:
         raise Wrong("its reader was cancelled, and it yielded once more")
 
 
@@ -291,7 +280,7 @@ def _script(*names: str) -> list[ServerSentEvent]:
 
 
 def _done() -> ServerSentEvent:
-    return ServerSentEvent(event="done", data={})
+    return ServerSentEvent(event="done", data={}, id="its own")
 
 
 async def outlives_its_readers(answer: Answer) -> str:
@@ -301,17 +290,28 @@ async def outlives_its_readers(answer: Answer) -> str:
     two = [*_script("x"), PAUSE, *_script("y", "z"), _done()]
     plays = [Play(one), Play(two)]
     follows = [_started(answer, play) for play in plays]
-    await _runs_alone(plays[0])
+    await settled(lambda: plays[0].sent, lambda: plays[0].waiting)
+    if not plays[0].waiting:
+        raise Wrong(
+            "without a reader nothing was read: start a task that reads"
+        )
     # who reads the other run waits meanwhile
     waiting = start(collect(_follow(follows[1], 0), []))
-    got = await _readers_of_three_kinds(plays[0], follows[0])
-    await _must_be(plays[1], follows[1], two)
+    await _readers_of_three_kinds(plays[0], follows[0])
+    await _must_be_kept(plays[1], follows[1])
     await stop(waiting)
-    await _fails(answer)
+    long = Play(_script(*map(str, range(1500))))
+    await _must_be_kept(long, _started(answer, long))
+    for error in (KeyError("dish"), asyncio.CancelledError()):
+        await _fails(answer, error)
     return (
-        f"{len(got)} events, none lost or doubled: for who stays, who comes "
-        "back and who comes late"
+        f"{_events_in(plays[0])} events, none lost or doubled: for who stays, "
+        "who comes back and who comes late"
     )
+
+
+def _events_in(play: Play) -> int:
+    return len([part for part in play.parts if part is not PAUSE])
 
 
 def _started(answer: Answer, play: Play) -> Callable[..., Any]:
@@ -319,31 +319,23 @@ def _started(answer: Answer, play: Play) -> Callable[..., Any]:
     return expect(follow, Callable, "the function `follow`")  # type: ignore[arg-type]
 
 
-async def _runs_alone(play: Play) -> None:
-    await settled(lambda: play.sent, lambda: play.waiting)
-    if not play.waiting:
-        raise Wrong(
-            "without a reader nothing was read: start a task that reads"
-        )
-
-
 def _follow(follow: Callable[..., Any], seen: int) -> AsyncIterator[Any]:
-    words = "an async generator: is `follow` an `async def` with `yield`?"
     value = follow(seen)
     if not hasattr(value, "__aiter__"):
         if inspect.iscoroutine(value):
             value.close()
-        found = type(value).__name__
-        raise Wrong(f"follow({seen}) returned a {found}, not {words}")
+        raise Wrong(
+            f"follow({seen}) returned a {name_of(value)}, not an async "
+            "generator: is `follow` an `async def` with `yield`?"
+        )
     return value
 
 
 async def _readers_of_three_kinds(
     play: Play, follow: Callable[..., Any]
-) -> list[Any]:
+) -> None:
     there = play.sent
-    events = [part for part in play.parts if part is not PAUSE]
-    stays, another = [], []
+    stays, another, waits, late = [], [], [], []
     readings = [
         start(collect(_follow(follow, 0), stays)),
         start(collect(_follow(follow, 1), another)),
@@ -363,17 +355,16 @@ async def _readers_of_three_kinds(
         )
     for by in WAYS_TO_LEAVE:
         await leave(_follow(follow, 2), len, by)
-        if play.outcome == "cut off":
-            raise Wrong("a reader left, and the run ended with it")
-    waits: list[Any] = []
     readings.append(start(collect(_follow(follow, there), waits)))
     await settled(lambda: len(waits), still=10)
     if waits:
         raise Wrong(f"who has seen {there} events gets number {waits[0].id}")
-    slow, late = aiter(_follow(follow, there - 1)), []
+    slow = aiter(_follow(follow, there - 1))
     await anext(slow)
     play.release(1)
     await settled(lambda: len(waits), lambda: waits)
+    if play.outcome == "cut off":
+        raise Wrong("a reader left, and the run ended with it")
     if not waits:
         raise Wrong("an event came, and who waited for it did not get it")
     readings.append(start(collect(slow, late)))
@@ -388,17 +379,13 @@ async def _readers_of_three_kinds(
         lambda: len(stays + another + waits + late),
         lambda: all(reading.done() for reading in readings),
     )
-    if play.outcome == "cut off":
-        raise Wrong("a reader left, and the run ended with it")
     for reading in readings:
         if not reading.done():
             raise Wrong("the run has ended, and a reader waits on")
         reading.result()
-    _must_equal(stays, events, 0)
-    _must_equal(another, events, 1)
-    _must_equal(waits, events, there)
-    await _must_be(play, follow, play.parts)
-    return events
+    for seen, got in (0, stays), (1, another), (there, waits), (there, late):
+        _must_equal(got, play, seen)
+    await _must_be_kept(play, follow)
 
 
 def _must_be_numbered(events: Sequence[Any], first: int) -> None:
@@ -411,50 +398,63 @@ def _must_be_numbered(events: Sequence[Any], first: int) -> None:
         )
 
 
-def _must_equal(got: list[Any], events: list[Any], seen: int) -> None:
-    texts = [_data(event) for event in events[seen:]]
-    if [_data(event) for event in got] != texts:
+def _must_equal(got: list[Any], play: Play, seen: int) -> None:
+    events = [part for part in play.parts if part is not PAUSE][seen:]
+    if len(got) != len(events):
         raise Wrong(
-            f"who has seen {count(seen, 'event')} got "
-            f"{[_data(event) for event in got]}, not {texts}"
+            f"who has seen {count(seen, 'event')} got {len(got)} more, not "
+            f"{len(events)}"
         )
+    for came, event in zip(got, events, strict=True):
+        if (came.event, _data(came)) != (event.event, _data(event)):
+            raise Wrong(
+                f"`{event.event}` {_data(event)} came as `{came.event}` "
+                f"{_data(came)}"
+            )
     _must_be_numbered(got, seen + 1)
 
 
-async def _must_be(
-    play: Play, follow: Callable[..., Any], parts: list[Any]
-) -> None:
+async def _must_be_kept(play: Play, follow: Callable[..., Any]) -> None:
     """After its end: from the beginning, from the middle, from the end."""
+    await play.finish()
+    number = _events_in(play)
+    for seen in (0, 2, number):
+        got = await _late_reader(follow, seen, f"{seen} of {number}")
+        _must_equal(got, play, seen)
+
+
+async def _late_reader(
+    follow: Callable[..., Any], seen: int, what: str
+) -> list[Any]:
+    got: list[Any] = []
+    reading = start(collect(_follow(follow, seen), got))
+    await settled(lambda: len(got), reading.done)
+    if not reading.done():
+        raise Wrong(
+            f"who comes after the end, and has seen {what}, waits for ever"
+        )
+    reading.result()
+    return got
+
+
+async def _fails(answer: Answer, error: BaseException) -> None:
+    """A source that fails ends its readers, too, and is kept as well."""
+    play = Play([*_script("a"), PAUSE, error])
+    follow, got = _started(answer, play), []
+    reading = start(collect(_follow(follow, 0), got))
+    await settled(lambda: len(got), lambda: got)
     play.release()
-    await until(lambda: play.outcome)
-    events = [part for part in parts if part is not PAUSE]
-    for seen in (0, 2, len(events)):
-        got: list[Any] = []
-        reading = start(collect(_follow(follow, seen), got))
-        await settled(lambda: len(got), reading.done)  # noqa: B023
-        if not reading.done():
-            raise Wrong(
-                f"who comes after the end, and has seen {seen} of "
-                f"{len(events)}, waits for ever"
-            )
-        reading.result()
-        _must_equal(got, events, seen)
-
-
-async def _fails(answer: Answer) -> None:
-    """A source that fails ends its readers, too."""
-    for error in (KeyError("dish"), asyncio.CancelledError()):
-        play = Play([*_script("a"), PAUSE, error])
-        follow, got = _started(answer, play), []
-        reading = start(collect(_follow(follow, 0), got))
-        await settled(lambda: len(got), lambda: got)  # noqa: B023
-        play.release()
-        await settled(lambda: len(got), reading.done)  # noqa: B023
-        if not reading.done():
-            raise Wrong(
-                "what is read has failed, and a reader waits on: wake it in "
-                "`finally`"
-            )
+    await settled(lambda: len(got), reading.done)
+    if not reading.done():
+        raise Wrong(
+            "what is read has failed, and a reader waits on: wake it in "
+            "`finally`"
+        )
+    if reading.cancelled() or reading.exception():
+        raise Wrong("what is read has failed, and `follow` raised that: end")
+    again = await _late_reader(follow, 0, "none of a run that failed")
+    if [event.id for event in again[:1]] != ["1"]:
+        raise Wrong("a run failed, and the events before that are lost")
 
 
 # --- 09.3
@@ -463,8 +463,8 @@ async def _fails(answer: Answer) -> None:
 async def resumes_over_http(answer: Answer) -> str:
     """09.3: the routes around such runs."""
     await _depends_on(answer)
-    said = await _with_an_app(answer, _nothing_lost)
-    await _with_an_app(answer, _own_runs)
+    probes = _nothing_lost, _own_runs
+    said, _ = await together(*(_with_an_app(answer, p) for p in probes))
     return said
 
 
@@ -479,10 +479,7 @@ async def _with_an_app(answer: Answer, probe: Callable[..., Any]) -> Any:
         return play.stream()
 
     app = expect(call(answer, ask=ask), FastAPI, "the app: `return app`")
-    async with (
-        kitchen(answer, ttft=0.05) as place,
-        served(app, place) as site,
-    ):
+    async with served(app, Watch(file_of(answer))) as site:
         try:
             return await probe(site, plays)
         finally:
@@ -580,7 +577,7 @@ async def _nothing_lost(site: Served, plays: dict[str, list[Play]]) -> str:
 
 
 async def _start(site: Served, question: str) -> str:
-    given = {"params": {"question": question}, "timeout": None}
+    given = {"params": {"question": question}, "patient": True}
     asking = start(site.ask("POST", "/runs", **given))
     await settled(asking.done, asking.done, still=200)
     if not asking.done():
@@ -610,27 +607,18 @@ async def _start(site: Served, question: str) -> str:
 
 async def _drop(site: Served, run: str) -> list[httpx2.ServerSentEvent]:
     """Read five events, and close the connection."""
-    seen = [""]
-    left = asyncio.Event()
-
-    def enough(text: str) -> bool:
-        seen.append(text)
-        return left.is_set()
-
-    reading = start(site.hang_up("GET", f"/runs/{run}", enough))
-    await settled(
-        lambda: seen[-1],
-        lambda: reading.done() or len(_parsed(seen[-1])) >= 5,
-        still=500,  # another thread serves it
-    )
-    left.set()
-    text = await reading
-    if not _parsed(text):
+    async with site.guest("GET", f"/runs/{run}") as guest:
+        await settled(
+            lambda: guest.text,
+            lambda: guest.gone or len(_parsed(guest.text)) >= 5,
+            still=500,  # another thread serves it
+        )
+    if not _parsed(guest.text):
         await until(lambda: site.errors, 20)
         for error in site.errors:
             raise error
         raise Wrong("nothing was streamed: no event came while it runs")
-    return _parsed(text)
+    return _parsed(guest.text)
 
 
 async def _stream(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -14,22 +16,25 @@ from fastapi import FastAPI, HTTPException
 
 from workshop.checks.http import Reply, Served, served
 from workshop.checks.kit import (
+    AWKWARD_TOKENS,
     PAUSE,
+    Answer,
     Play,
+    Watch,
     Wrong,
     call,
     count,
     expect,
-    kitchen,
+    file_of,
     settled,
     start,
+    together,
     until,
 )
 
-Answer = Callable[..., Any]
-
 SURPLUS = 3  # clients more than places
 END = "[end]"
+SLOWER = 20  # times; a refusal that takes so long has waited
 SECRET = "sk-no-one-may-read-this"
 
 
@@ -152,55 +157,62 @@ class Streams:
             play.release()
 
 
+@asynccontextmanager
+async def _app_of(
+    answer: Answer, **given: Any
+) -> AsyncIterator[tuple[Served, Streams]]:
+    """The app of an answer on a port, and the streams behind it."""
+    streams = Streams()
+    value = call(answer, tokens=streams.tokens, **given)
+    app = expect(value, FastAPI, "the app: write `return app`")
+    async with served(app, Watch(file_of(answer))) as site:
+        try:
+            yield site, streams
+        finally:
+            streams.script = lambda _: ["late"]
+            streams.release()
+
+
 # --- 10.1
 
 
 async def refuses_the_surplus(answer: Answer) -> str:
     """10.1: stream to so many at once, and refuse the others honestly."""
-    waits = []
-    for cap in (2, 3):
-        streams = Streams()
-        value = call(answer, tokens=streams.tokens, cap=cap)
-        app = expect(value, FastAPI, "the app: write `return app`")
-        async with (
-            kitchen(answer, ttft=0.05) as place,
-            served(app, place) as site,
-        ):
-            try:
-                waits.append(await _gives_places_back(site, streams, cap))
-            finally:
-                streams.script = lambda _: ["late"]
-                streams.release()
+    caps = 2, 1
+    wait, _ = await together(*(_gives_places_back(answer, n) for n in caps))
     return (
-        f"with cap 2 and 3: {SURPLUS} of {SURPLUS} more sent away for "
-        f"{waits[0]} s; free again after an end, a failure and a hang-up"
+        f"with cap 2 and 1: {SURPLUS} of {SURPLUS} more sent away for "
+        f"{wait} s; free again after an end, a failure and a hang-up"
     )
 
 
-async def _gives_places_back(site: Served, streams: Streams, cap: int) -> str:
-    wait = await _crowd(site, streams, cap, "at first")
-    await _crowd(site, streams, cap, f"after {count(cap, 'whole answer')}")
-    for parts in (["A", OSError("gone")], [OSError("gone")]):
-        streams.script = lambda _: list(parts)  # noqa: B023
-        asks = [start(_ask(site, f"fails {n}")) for n in range(cap)]
-        await asyncio.gather(*asks, return_exceptions=True)
-        streams.script = streams.paused
-        what = f"after {count(cap, 'answer')} that failed"
-        await _crowd(site, streams, cap, what)
-    await _hang_up(site, streams, cap)
-    await _crowd(
-        site, streams, cap, f"after {count(cap, 'client')} that hung up"
-    )
+async def _gives_places_back(answer: Answer, cap: int) -> str:
+    async with _app_of(answer, cap=cap) as (site, streams):
+        wait = await _crowd(site, streams, cap, "at first")
+        when = f"after {count(cap, 'whole answer')}"
+        await _crowd(site, streams, cap, when)
+        for parts in (["A", OSError("gone")], [OSError("gone")]):
+            streams.script = lambda _: list(parts)  # noqa: B023
+            asks = [start(_ask(site, f"fails {n}")) for n in range(cap)]
+            await asyncio.gather(*asks, return_exceptions=True)
+        when = f"after {count(cap, 'answer')} that failed"
+        await _crowd(site, streams, cap, when)
+        for script in (Streams.paused, lambda _: [PAUSE, "A"]):
+            streams.script = script
+            await _hang_up(site, streams, cap)
+        when = f"after {count(cap, 'client')} that hung up"
+        await _crowd(site, streams, cap, when)
     return wait
 
 
 async def _ask(site: Served, question: str) -> Reply:
     params = {"question": question}
-    return await site.ask("GET", "/chat", params=params, timeout=None)
+    return await site.ask("GET", "/chat", params=params, patient=True)
 
 
 async def _crowd(site: Served, streams: Streams, cap: int, when: str) -> str:
     """More clients than places at once; return the Retry-After."""
+    streams.script = streams.paused
     number = cap + SURPLUS
     asked = [f"client {n}" for n in range(number)]
     asks = [start(_ask(site, question)) for question in asked]
@@ -217,7 +229,6 @@ async def _crowd(site: Served, streams: Streams, cap: int, when: str) -> str:
     streams.script = lambda question: [streams.text(question)]
     streams.release()
     replies = await asyncio.gather(*asks)
-    streams.script = streams.paused
     statuses = Counter(reply.status for reply in replies)
     if taken > cap:
         raise Wrong(
@@ -246,47 +257,44 @@ async def _crowd(site: Served, streams: Streams, cap: int, when: str) -> str:
         whole = streams.text(question)
         if reply.status == 200 and reply.text != whole:
             raise Wrong(f"a client got {reply.text!r}, not {whole!r}")
-        wait = reply.headers.get("Retry-After")
-        if reply.status == 503:
-            said = wait
-            if wait is None:
-                raise Wrong("503 came without Retry-After: say when to come")
-            if not wait.isdecimal() or int(wait) < 1:
-                raise Wrong(
-                    f"Retry-After is {wait!r}, not whole seconds from 1 on"
-                )
-    return said
+    waits = [r.headers.get("Retry-After") for r in replies if r.status == 503]
+    for wait in waits:
+        if wait is None:
+            raise Wrong("503 came without Retry-After: say when to come")
+        if not wait.isdecimal() or int(wait) < 1:
+            raise Wrong(
+                f"Retry-After is {wait!r}, not whole seconds from 1 on"
+            )
+    return waits[0]
 
 
 async def _hang_up(site: Served, streams: Streams, cap: int) -> None:
-    """All places are taken by clients who leave after their first word."""
+    """All places are taken by clients who leave; others come meanwhile."""
     before = len(streams.plays)
-    leave = asyncio.Event()
-    readings = [
-        start(
-            site.hang_up(
-                "GET",
-                "/chat",
-                lambda _: leave.is_set(),
-                params={"question": f"leaves {n}"},
+    seconds: dict[str, list[float]] = {"/chat": [], "/none": []}
+    params = {"question": "another"}
+    async with AsyncExitStack() as guests:
+        for _ in range(cap):
+            guest = site.guest("GET", "/chat", params=params)
+            await guests.enter_async_context(guest)
+        await until(
+            lambda: (
+                len(streams.plays) == before + cap
+                and all(play.waiting for play in streams.running)
             )
         )
-        for n in range(cap)
-    ]
-    await until(
-        lambda: (
-            len(streams.plays) == before + cap
-            and all(play.waiting for play in streams.running)
-        )
-    )
-    leave.set()
-    await asyncio.gather(*readings)
+        for path in [*seconds] * 3:
+            began = time.perf_counter()
+            await site.ask("GET", path, params=params, patient=True)
+            seconds[path].append(time.perf_counter() - began)
     await settled(
         lambda: len(streams.running), lambda: not streams.running, still=50
     )
     if streams.running:
         streams.release()
         raise Wrong("a client hung up, and its stream went on")
+    if min(seconds["/chat"]) > SLOWER * max(seconds["/none"]):
+        raise Wrong("it waited before it refused: say 503 at once")
 
 
 # --- 10.2
@@ -315,22 +323,18 @@ class Talk:
 
 async def can_be_interrupted(answer: Answer) -> str:
     """10.2: an answer ends when its user asks again, or leaves."""
-    await _with_an_app(answer, _answers_in_turn, _is_interrupted, _leaves)
-    await _with_an_app(answer, _answers_in_turn)  # it knows no other app
+    await together(
+        _with_an_app(answer, _answers_in_turn, _is_interrupted),
+        _with_an_app(answer, _leaves),  # it knows no other app
+    )
     return (
-        "2 answers whole and early, 4 of 4 runs that were interrupted or "
+        "5 answers whole and early, 7 of 7 runs that were interrupted or "
         "left were cut off, and no other one"
     )
 
 
 async def _with_an_app(answer: Answer, *probes: Callable[..., Any]) -> None:
-    streams = Streams()
-    value = call(answer, tokens=streams.tokens)
-    app = expect(value, FastAPI, "the app: write `return app`")
-    async with (
-        kitchen(answer, ttft=0.05) as place,
-        served(app, place) as site,
-    ):
+    async with _app_of(answer) as (site, streams):
         try:
             for probe in probes:
                 await probe(site, streams)
@@ -341,9 +345,6 @@ async def _with_an_app(answer: Answer, *probes: Callable[..., Any]) -> None:
             for error in site.errors:
                 raise error from None
             raise Wrong("the app closed the connection") from None
-        finally:
-            streams.script = lambda _: ["late"]
-            streams.release()
 
 
 def _connect(site: Served) -> Any:
@@ -354,51 +355,69 @@ def _connect(site: Served) -> Any:
 
 
 def _whole(question: str) -> list[str]:
-    parts = Streams.paused(question)
-    return [*(part for part in parts if part is not PAUSE), END]
+    return [part for part in _reply(question) if part is not PAUSE] + [END]
+
+
+def _reply(question: str) -> list[Any]:
+    if question == "awkward":
+        return ["A", PAUSE, *AWKWARD_TOKENS]
+    return Streams.paused(question)
 
 
 async def _answers_in_turn(site: Served, streams: Streams) -> None:
-    """Two answers on one connection, each piece as it comes."""
+    """One after another on one connection, each piece as it comes."""
+    streams.script = _reply
+    asked = ["soup", "tea", "tea", "", "awkward"]
     async with _connect(site) as socket:
         talk = Talk(socket)
         expected: list[str] = []
-        for question in ("soup", "tea"):
+        for number, question in enumerate(asked, 1):
             await socket.send(question)
             came = await talk.has(len(expected) + 1)
-            asked = [question for question, _ in streams.plays]
-            if asked[-1:] != [question]:
+            if [question for question, _ in streams.plays] != asked[:number]:
+                if len(streams.plays) > number:
+                    raise Wrong(
+                        f"{count(number, 'question')} was asked "
+                        f"{len(streams.plays)} times"
+                    )
                 raise Wrong(f"the question {question!r} was never answered")
             streams.release()
             early = came[len(expected) :]
+            came = (await talk.has(len(expected) + len(_whole(question))))[
+                len(expected) :
+            ]
             expected += _whole(question)
-            came = await talk.has(len(expected))
             if site.errors:
                 raise site.errors[0]
-            if came != expected:
-                last = came[len(expected) - len(_whole(question)) :]
-                raise Wrong(f"{question!r} got {last}, not {_whole(question)}")
+            if came != _whole(question):
+                raise Wrong(f"{question!r} got {came}, not {_whole(question)}")
             if early != ["A"]:
                 raise Wrong(
                     "nothing was streamed: the first piece came with the "
                     "last one"
                 )
-    if len(streams.plays) > 2:
-        raise Wrong(f"2 questions were asked {len(streams.plays)} times")
 
 
 async def _is_interrupted(site: Served, streams: Streams) -> None:
-    """Twice, while another client's answer goes on."""
+    """Twice, while another client's answer goes on.
+
+    The second time no piece of the answer had come yet.
+    """
+    streams.script = lambda question: (
+        [PAUSE, "B"] if question == "older" else Streams.paused(question)
+    )
     async with _connect(site) as other, _connect(site) as socket:
         quiet, talk = Talk(other), Talk(socket)
         await other.send("quiet")
         await quiet.has(1)
-        for n, question in enumerate(("old", "older", "new"), 1):
+        for question in ("old", "older", "new"):
             await socket.send(question)
-            await talk.has(n)
             await settled(
                 lambda: [name for name, _ in streams.plays],
-                lambda: streams.plays[-1][0] == question,  # noqa: B023
+                lambda: (
+                    streams.plays[-1][0] == question  # noqa: B023
+                    and streams.plays[-1][1].waiting
+                ),
             )
             if streams.plays[-1][0] != question:
                 break
@@ -411,38 +430,49 @@ async def _is_interrupted(site: Served, streams: Streams) -> None:
         await settled(
             lambda: len(streams.running), lambda: len(streams.running) <= 2
         )
-        for name in ("old", "older"):
-            if plays[name].outcome != "cut off":
-                raise Wrong(
-                    "a new question came, and the answer before it was "
-                    "written on"
-                )
+        if {plays["old"].outcome, plays["older"].outcome} != {"cut off"}:
+            raise Wrong(
+                "a new question came, and the answer before it was written on"
+            )
         if plays["quiet"].outcome:
             raise Wrong(
                 "a client asked again, and the answer of another one was cut "
                 "off"
             )
         streams.release()
-        came = await talk.has(2 + len(_whole("new")))
-        if came[2:] != _whole("new"):
+        came = await talk.has(1 + len(_whole("new")))
+        if came[1:] != _whole("new"):
             raise Wrong(
-                f"after the interruption came {came[2:]}, not {_whole('new')}"
+                f"after the interruption came {came[1:]}, not {_whole('new')}"
             )
         if await quiet.has(len(_whole("quiet"))) != _whole("quiet"):
             raise Wrong(f"another client got {quiet.got}, not all")
+        for question in ("soup", "fish", "cake"):  # all in one moment
+            await socket.send(question)
+        await until(lambda: streams.plays[-1][0] == "cake")
+        await settled(lambda: len(talk.got), still=20)
+        streams.release()
+        end = len(talk.got) - 1 + len(_whole("cake"))
+        if (await talk.has(end))[-5:] != _whole("cake"):
+            raise Wrong(
+                f"3 questions came in one moment, and it sent {talk.got}"
+            )
 
 
 async def _leaves(site: Served, streams: Streams) -> None:
-    """By closing, and by a connection that breaks."""
+    """By closing, by a connection that breaks, before the first piece."""
     async with _connect(site) as other:
         quiet = Talk(other)
         await other.send("stays")
         await quiet.has(1)
-        for way in ("closed", "lost"):
+        streams.script = lambda question: (
+            [PAUSE, "A"] if question == "early" else Streams.paused(question)
+        )
+        for way in ("closed", "lost", "early"):
             async with _connect(site) as socket:
-                talk = Talk(socket)
                 await socket.send(way)
-                await talk.has(1)
+                await until(lambda: len(streams.running) == 2, turns=200)
+                await until(lambda: streams.running[-1].waiting, turns=200)
                 if way == "lost":
                     socket.transport.abort()
             await settled(
@@ -450,9 +480,10 @@ async def _leaves(site: Served, streams: Streams) -> None:
                 lambda: len(streams.running) == 1,
             )
             plays = dict(streams.plays)
-            if plays[way].outcome != "cut off":
+            if way not in plays or plays[way].outcome != "cut off":
+                how = way.replace("early", "closed before the first piece")
                 raise Wrong(
-                    f"a connection was {way}, and its answer was written on"
+                    f"a connection was {how}, and its answer was written on"
                 )
             if plays["stays"].outcome:
                 raise Wrong(

@@ -16,6 +16,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from workshop.checks.kit import (
     PAUSE,
     Answer,
+    Clock,
     ScriptedModel,
     Wrong,
     call,
@@ -23,6 +24,7 @@ from workshop.checks.kit import (
     count,
     expect,
     failures,
+    must_raise,
     result,
     settled,
     start,
@@ -130,7 +132,7 @@ async def one_run_a_thread(answer: Answer) -> str:
     graph = chat_graph(model, InMemorySaver())
     ask_it = call(answer, graph=graph)
     expect(ask_it, Callable, "a function: `in_turns` is a plain `def`")
-    kept = await _one_thread(ask_it, model, graph)
+    kept = await _one_thread(ask_it, model, graph, Clock())
     at_once = await _many_threads(ask_it, model)
     for way in _fails, _is_cancelled, _is_cancelled_while_it_waits:
         await way(ask_it, model)
@@ -153,20 +155,26 @@ def _begin(ask_it: Answer, thread: str, text: str) -> asyncio.Task[Any]:
     return start(result(ask_it, thread=thread, text=text))
 
 
-async def _one_thread(ask_it: Answer, model: ScriptedModel, graph: Any) -> int:
+async def _one_thread(
+    ask_it: Answer, model: ScriptedModel, graph: Any, clock: Clock
+) -> int:
     """Five messages of which each run is held until the others wait."""
     numbers = range(1, 6)
     runs = [_begin(ask_it, "one", f"Table {n}") for n in numbers[:4]]
-    await model.waits_for(4)
+    await settled(lambda: len(model.calls), still=30)
+    _must_be_alone(model)
+    clock.forward(3600)  # "however long"
+    await settled(lambda: (model.in_flight, [r.done() for r in runs]), still=5)
     for run in filter(asyncio.Task.done, runs):
-        value = run.result()  # raises what ended it
         model.must_be_used("graph")
+        if isinstance(run.exception(), TimeoutError):
+            raise Wrong("who waited for an hour was sent away: wait on")
+        value = run.result()  # raises what ended it
         raise Wrong(
             f"it returned {value!r} to who has to wait: wait for the run "
             "before, however long"
         )
-    model.must_be_used("graph")
-    model.watch.must_not_block(": no other thread is served meanwhile")
+    model.must_be_asked("graph")
     _must_be_alone(model)
     await model.calls[0].finish()
     await model.waits_for(1)
@@ -206,9 +214,7 @@ async def _many_threads(ask_it: Answer, model: ScriptedModel) -> int:
     runs = [_begin(ask_it, f"thread {n}", "Hello") for n in range(5)]
     await model.waits_for(5)
     at_once = model.in_flight
-    while not all(run.done() for run in runs):
-        model.release()
-        await asyncio.sleep(0.01)
+    await model.finish([], asyncio.gather(*runs))
     if at_once < 5:
         raise Wrong(
             f"five threads waited for each other: at most {at_once} in flight"
@@ -226,11 +232,7 @@ async def _fails(ask_it: Answer, model: ScriptedModel) -> None:
             ask_it, model, what, what, lambda: model.calls[-1].finish()
         )
         await until(first.done)
-        try:
-            first.result()
-        except type(error):
-            continue
-        raise Wrong(f"it swallowed an error of the graph: {what}")
+        await must_raise(what, error, first)
 
 
 async def _is_cancelled(ask_it: Answer, model: ScriptedModel) -> None:
@@ -285,26 +287,25 @@ async def _goes_on_after(
 
 
 async def _ends(run: asyncio.Task[Any], model: ScriptedModel) -> bool:
-    for _ in range(300):
-        if run.done():
-            run.result()
-            return True
-        model.release()
-        await asyncio.sleep(0.01)
-    await stop(run)
-    return False
+    if not await model.finish([], run):
+        await stop(run)
+        return False
+    run.result()
+    return True
 
 
 # --- 15.2
 
 DAY = timedelta(days=1)
 # How many days ago each checkpoint of a thread was written, oldest first.
-THREADS = {
+# Those of a year and more are sorted by nothing but their names.
+THREADS: dict[str, list[float]] = {
     "used today": [400, 0],
-    "a year": [800, 370],
+    "winter": [800, 370],
     "a month": [30],
     "a week": [500, 30, 7],
-    "two years": [730],
+    "autumn": [500],
+    "spring": [730],
 }
 
 
@@ -313,7 +314,7 @@ async def deletes_what_is_old(answer: Answer) -> str:
     year, ten_days, ages = 365 * DAY, 10 * DAY, 1000 * DAY
     async with memory() as saver:
         await _fill(saver, THREADS)
-        await _clean(answer, saver, year, ["a year", "two years"])
+        await _clean(answer, saver, year, ["autumn", "spring", "winter"])
         await _clean(answer, saver, ten_days, ["a month"])
     async with memory() as saver:
         await _fill(saver, THREADS)
@@ -321,11 +322,13 @@ async def deletes_what_is_old(answer: Answer) -> str:
     saver = InMemorySaver()
     await _fill(saver, {"used today": [500], "a year": [400, 1]})
     await _clean(answer, saver, year, ["used today"])
-    return "4 old threads are deleted, and of the others nothing is lost"
+    await _fill(saver, {"a day": [1], "a day and a half": [1.5]})
+    await _clean(answer, saver, 1.25 * DAY, ["a day and a half"])
+    return "6 old threads are deleted, and of the others nothing is lost"
 
 
 async def _fill(
-    saver: BaseCheckpointSaver, threads: dict[str, list[int]]
+    saver: BaseCheckpointSaver, threads: dict[str, list[float]]
 ) -> None:
     now = datetime.now(UTC)
     for thread, days in threads.items():

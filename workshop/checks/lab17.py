@@ -35,6 +35,7 @@ from workshop.checks.kit import (
     stop,
     stream_of,
     texts_of,
+    together,
     until,
 )
 from workshop.checks.threads import ask, on
@@ -362,21 +363,31 @@ def _tells_the_error(names: list[str]) -> bool:
 
 
 async def _leaves(answer: Answer, by: str) -> bool:
-    """Two guests, one leaves after a token; whether only that call ended."""
+    """One of three leaves after a token; whether only that call ended."""
     model, graph = _model_and_graph(answer, ["One", PAUSE, " two"])
-    staying: list[str] = []
 
-    async def stay() -> None:
-        async for event in _events(answer, graph, "1", SOUP):
-            staying.append(event["event"])
+    async def stay(table: str) -> list[str]:
+        events = _events(answer, graph, table, SOUP)
+        return [event["event"] async for event in events]
 
-    stays = start(stay())
-    await model.waits_for(1, stays)
-    leaving = _events(answer, graph, "2", CAKE)
-    await leave(leaving, lambda events: events, by)
+    stays = [start(stay("1"))]
+    await model.waits_for(1, stays[0])
+    others = 1 if by == "aclose" else 2  # one who comes after the one who goes
+
+    def goes(events: list[Any]) -> bool:
+        return bool(events) and model.in_flight > others
+
+    leaving = start(leave(_events(answer, graph, "2", CAKE), goes, by))
+    if others > 1:
+        await model.waits_for(2)
+        stays.append(start(stay("3")))
+    await leaving
     gone = [reply for reply in model.calls if reply.asked == CAKE]
     cut_off = await until(lambda: all(reply.outcome for reply in gone))
-    if not await model.finish([], stays) or staying[-1:] != ["done"]:
+    stayed = asyncio.gather(*stays)
+    if not await model.finish([], stayed) or any(
+        names[-1:] != ["done"] for names in await stayed
+    ):
         raise Wrong("one guest left, and another one's answer was cut off")
     return cut_off
 
@@ -424,10 +435,12 @@ async def limited_banquet(answer: Answer) -> str:
     orders = [f"Table {n} orders" for n in (9, 2, 7, 4, 4, 6, 3, 8, 1)]
     most = await _cook(answer, model, graph, orders)
     await _spoil(answer, model, graph, orders)
-    again = await _cook(answer, model, graph, [*orders, *orders])
     other = ScriptedModel.watching(answer, _dish)
-    graph = chat_graph(other, InMemorySaver())
-    few = await _cook(answer, other, graph, orders[:3])
+    others = chat_graph(other, InMemorySaver())
+    again, few = await together(
+        _cook(answer, model, graph, [*orders, *orders]),
+        _cook(answer, other, others, orders[:3]),
+    )
     if (again, few) != (LIMIT, 3):
         raise Wrong(f"a second banquet had {again} orders in the kitchen")
     return (
@@ -606,14 +619,10 @@ async def _must_give_the_turn_back(site: Served, model: ScriptedModel) -> None:
 
 async def _must_serve_after_a_bug(site: Served, model: ScriptedModel) -> None:
     """Raise Wrong if a table is never served again after a failure."""
-    left = False
-    order = start(
-        site.hang_up("POST", "/tables/10", lambda _: left, json={"text": BUG})
-    )
-    await until(order.done, turns=50)
-    left = True
     with suppress(Exception):
-        await order
+        order = {"json": {"text": BUG}}
+        async with site.guest("POST", "/tables/10", **order) as guest:
+            await until(lambda: guest.gone, turns=50)
     await _is_served(site, "10", "a node failed")
 
 
@@ -623,13 +632,8 @@ async def _must_serve_a_waiting_table(
     """Raise Wrong if a guest who left while waiting takes the turn along."""
     first = start(_order(site, "4", LATE))
     await model.waits_for(1, first)
-    left = False
-    second = start(
-        site.hang_up("POST", "/tables/4", lambda _: left, json={"text": CAKE})
-    )
-    await settled(lambda: len(model.calls), still=20)
-    left = True
-    await second
+    async with site.guest("POST", "/tables/4", json={"text": CAKE}):
+        await settled(lambda: len(model.calls), still=20)
     await model.finish([], first)
     await _is_served(site, "4", "a guest who waited left")
 
