@@ -115,9 +115,9 @@ await counted("in 5 min", llm.ainvoke("tea"))
 # ## Three levels can retry
 #
 # The client is the lowest of them. A **node** retries with a `RetryPolicy`:
-# three attempts, after 0.5 s and 1 s, if you set nothing. A **run** retries
-# with `with_retry()`: three attempts as well, after about 1 s and 2 s. Pauses
-# that grow so are a **[backoff](glossary.md#backoff)**.
+# three attempts, with a **[backoff](glossary.md#backoff)** of 0.5 s and 1 s,
+# if you set nothing. A **run** retries with `with_retry()`: three attempts as
+# well, after about 1 s and 2 s.
 #
 # To see one level alone, the others are switched off: `max_retries=0`.
 #
