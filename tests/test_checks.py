@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import os
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tools.kernels import python
 from workshop import checks, model
 from workshop.checks import check, kit
 
@@ -423,7 +425,7 @@ async def later():
         return [c.text async for c in llm.astream(question) if c.text]
 
     await check("00.1", pieces)
-    await asyncio.sleep(float(sys.argv[1]))
+    await asyncio.sleep({pause})
     print((await llm.ainvoke("Say yes")).text)
 
 asyncio.run(later())
@@ -434,7 +436,8 @@ asyncio.run(later())
 @pytest.mark.parametrize("pause", ["0", "5.5"])
 def test_a_check_leaves_the_models_of_a_notebook_alone(pause: str) -> None:
     run = subprocess.run(
-        [sys.executable, "-X", "utf8", "-c", KERNEL, pause],
+        python(KERNEL.replace("{pause}", pause)),
+        env=os.environ | {"PYTHONUTF8": "1"},
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -467,7 +470,8 @@ asyncio.run(both())
 def test_nest_asyncio_does_not_disturb_a_check() -> None:
     script = NEST.replace("{right}", inspect.getsource(right))
     run = subprocess.run(
-        [sys.executable, "-X", "utf8", "-c", script],
+        python(script),
+        env=os.environ | {"PYTHONUTF8": "1"},
         capture_output=True,
         text=True,
         encoding="utf-8",

@@ -5,12 +5,22 @@ right. A sick case names the line that a finding must point to.
 """
 
 # The sick ones block, and forget their tasks.
-# ruff: noqa: ASYNC210, ASYNC212, ASYNC220, ASYNC221, ASYNC250, ASYNC251
+# ruff: noqa: ASYNC210, ASYNC212, ASYNC220, ASYNC251
 # ruff: noqa: RUF006
+# The tables of expressions use what no other line does.
+# ruff: noqa: F401
 import asyncio
+import concurrent.futures
 import functools
+import http.client
+import inspect
+import json
+import linecache
 import os
 import queue
+import re
+import shutil
+import smtplib
 import socket
 import sqlite3
 import subprocess
@@ -22,28 +32,36 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import anyio
 import httpx
 import httpx2
 import openai
+import psycopg
 import pytest
 import requests
+import tenacity
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    ModelFallbackMiddleware,
+)
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
-from langchain_core.tools import StructuredTool, tool
+from langchain_core.tools import BaseTool, StructuredTool, tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy, Send, TimeoutPolicy, interrupt
 
 from workshop.doctor import Report, examine
@@ -61,8 +79,25 @@ MOMENT = 0.02
 class Case:
     """``words`` must stand in one finding; None: nothing may be found."""
 
-    run: Callable[[], Any]
+    given: Any
     words: str | None
+
+    @property
+    def name(self) -> str:
+        return getattr(self.given, "__name__", None) or self.given.name
+
+    async def run(self) -> Report:
+        found = self.given
+        if (
+            inspect.isfunction(found)
+            and not inspect.signature(found).parameters
+        ):
+            found = found()
+            if inspect.isawaitable(found):
+                found = await found
+        if isinstance(found, BaseTool):
+            found = create_agent(model(), [found])
+        return found if isinstance(found, Report) else await look(found)
 
 
 SICK: list[Case] = []
@@ -70,12 +105,13 @@ HEALTHY: list[Case] = []
 
 
 def sick(words: str) -> Callable[[Any], Any]:
-    return lambda run: SICK.append(Case(run, words)) or run
+    """Of a node, a tool, what returns a graph, or a run without arguments."""
+    return lambda given: SICK.append(Case(given, words)) or given
 
 
-def healthy(run: Any) -> Any:
-    HEALTHY.append(Case(run, None))
-    return run
+def healthy(given: Any) -> Any:
+    HEALTHY.append(Case(given, None))
+    return given
 
 
 def model(**options: Any) -> ChatOpenAI:
@@ -95,9 +131,9 @@ async def look(graph: Any, saver: Any = None, **options: Any) -> Report:
     return await examine(graph, seconds=MOMENT)
 
 
-async def beside(*runs: Any, graph: Any = None) -> Report:
+async def beside(*runs: Any, graph: Any = None, seconds: float = 0.3) -> Any:
     """Examine while these run."""
-    report, *_ = await asyncio.gather(examine(graph, seconds=0.3), *runs)
+    report, *_ = await asyncio.gather(examine(graph, seconds=seconds), *runs)
     return report
 
 
@@ -105,108 +141,204 @@ async def greet(state: MessagesState) -> dict[str, Any]:
     return {"messages": [("ai", "Welcome!")]}
 
 
+# --- an expression each: what a node says is the whole node
+
+LLM = ChatOpenAI(
+    model="gpt-4o",
+    base_url=URL,
+    api_key="none",
+    timeout=30,
+    stream_chunk_timeout=None,
+)
+MODELS = {"fast": LLM}
+PROMPT = ChatPromptTemplate.from_template("Say hello to {name}")
+CHAIN = PROMPT | LLM | StrOutputParser()
+PARSER = StrOutputParser()
+ASYNC_CLIENT = httpx2.AsyncClient()
+SESSION = requests.Session()
+OPENAI = openai.OpenAI(api_key="none", base_url=URL)
+EMBEDDINGS = OpenAIEmbeddings(api_key="none")
+POOL = ThreadPoolExecutor(2)
+ORDERS: queue.Queue[str] = queue.Queue()
+READY = threading.Event()
+LOCK = threading.Lock()
+
+
+def download(url: str) -> str:
+    return requests.get(url, timeout=30).text
+
+
+def get_llm() -> ChatOpenAI:
+    return LLM
+
+
+class Shelf:
+    """It is made by a class method, and makes its parts by itself."""
+
+    def __init__(self) -> None:
+        self.http = requests.Session()
+        self.note = "soup"
+
+    @classmethod
+    def open(cls) -> "Shelf":
+        return cls()
+
+    @staticmethod
+    def slow() -> None:
+        time.sleep(1)
+
+    @functools.cached_property
+    def session(self) -> requests.Session:
+        return self.http
+
+    def get(self, key: str) -> str:
+        return self.note
+
+    def invoke(self, text: str) -> str:
+        return text.upper()
+
+    def load(self) -> str:
+        return self.http.get(URL).text
+
+
+@functools.cache
+def the_shelf():
+    return Shelf()
+
+
+SHELF = Shelf()
+BLOCKS = """
+requests.get(URL)
+SESSION.post(URL, json={})
+httpx.get(URL)
+json.load(urllib.request.urlopen(URL))
+time.sleep(1)
+subprocess.run(["ruff", "check"])
+os.system("ruff check")
+socket.create_connection(("127.0.0.1", 9))
+smtplib.SMTP("127.0.0.1").sendmail("", [], "")
+http.client.HTTPConnection("127.0.0.1").getresponse()
+sqlite3.connect("orders.db").execute("select 1")
+psycopg.connect("dbname=menu").execute("select 1")
+LLM.invoke("Hello")
+LLM.bind_tools([]).invoke("Hello")
+LLM.with_structured_output({}).invoke("Hello")
+MODELS["fast"].invoke("Hello")
+MODELS[state["messages"][0].text].invoke("Hello")
+get_llm().invoke("Hello")
+CHAIN.invoke({"name": "Ada"})
+(PROMPT | LLM).invoke({"name": "Ada"})
+LLM.batch(["Hello"])
+graph_of(greet).invoke(state)
+create_agent(LLM, []).stream(state)
+OPENAI.chat.completions.create(messages=[])
+OPENAI.responses.create(input="Hello")
+EMBEDDINGS.embed_query("soup")
+POOL.submit(sum, [1]).result()
+concurrent.futures.wait([POOL.submit(sum, [1])])
+asyncio.run(greet(state))
+asyncio.get_running_loop().run_until_complete(greet(state))
+ORDERS.get()
+READY.wait(30)
+LOCK.acquire()
+input("Is that right? ")
+SHELF.session.get(URL)
+open("menu.txt").read()
+Path("menu.txt").read_text()
+shutil.copytree("menu", "copy")
+sorted(state["messages"], key=lambda m: requests.get(m))
+"""
+# Of what these call, the line that blocks.
+BLOCKS_INSIDE = {
+    "download(URL)": "requests.get(url, timeout=30)",
+    "Shelf.open().load()": "self.http.get(URL)",
+    "the_shelf().load()": "self.http.get(URL)",
+    "Shelf.slow()": "time.sleep(1)",
+    "list(map(download, [URL]))": "requests.get(url, timeout=30)",
+}
+WAITS_FOR_NOTHING = """
+await asyncio.to_thread(requests.get, URL)
+await asyncio.to_thread(download, URL)
+await anyio.to_thread.run_sync(download, URL)
+await asyncio.get_running_loop().run_in_executor(POOL, lambda: download(URL))
+await asyncio.wrap_future(POOL.submit(download, URL))
+await asyncio.to_thread(asyncio.run, greet(state))
+await asyncio.sleep(1)
+await ASYNC_CLIENT.get(URL)
+await LLM.ainvoke("Hello")
+await get_llm().ainvoke("Hello")
+await CHAIN.ainvoke({"name": "Ada"})
+await asyncio.Queue().get()
+await asyncio.Event().wait()
+await (await psycopg.AsyncConnection.connect("")).execute("select 1")
+PROMPT.invoke({"name": "Ada"})
+PARSER.invoke(AIMessage("soup"))
+SHELF.get("soup")
+SHELF.invoke("soup")
+{"soup": 9}.get("soup")
+re.compile("soup").match("soup")
+ORDERS.get_nowait()
+ORDERS.get(block=False)
+ORDERS.put("soup")
+LOCK.acquire(blocking=False)
+READY.is_set()
+threading.Thread(target=time.sleep, args=(1,)).start()
+functools.partial(time.sleep, 1)
+(settings.sleep, settings.run, len(batch))
+[asyncio.create_task, download, time.sleep]
+"use time.sleep(1) or requests.get(url)"
+subprocess.list2cmdline(["ruff"])
+json.dumps({"soup": 9})
+"""
+
+
+def node_of(expression: str) -> Any:
+    """An async node that says this, from a file of its own."""
+    source = "async def node(state):\n"
+    source += f"    return {{'messages': [('ai', str({expression}))]}}\n"
+    file = f"{expression}.py"
+    lines = source.splitlines(keepends=True)
+    linecache.cache[file] = (len(source), None, lines, file)
+    made: dict[str, Any] = {}
+    exec(compile(source, file, "exec"), globals(), made)
+    made["node"].__name__ = expression
+    return made["node"]
+
+
+for said in BLOCKS.strip().splitlines():
+    sick(said)(node_of(said))
+for said, line in BLOCKS_INSIDE.items():
+    sick(line)(node_of(said))
+for said in WAITS_FOR_NOTHING.strip().splitlines():
+    healthy(node_of(said))
+
+
 # --- sick: an async function that blocks the loop
 
 
-@sick("requests.get(URL)")
-async def requests_in_a_node() -> Report:
-    async def fetch(state: MessagesState) -> dict[str, Any]:
-        page = requests.get(URL)
-        return {"messages": [("ai", page.text)]}
-
-    return await look(fetch)
-
-
-@sick("session.post(URL")
-async def a_session_in_a_node() -> Report:
-    session = requests.Session()
-
-    async def fetch(state: MessagesState) -> dict[str, Any]:
-        page = session.post(URL, json={"q": state["messages"][-1].text})
-        return {"messages": [("ai", page.text)]}
-
-    return await look(fetch)
-
-
-@sick("httpx.get(URL)")
-async def httpx_in_a_node() -> Report:
-    async def fetch(state: MessagesState) -> dict[str, Any]:
-        reply = httpx.get(URL)
-        reply.raise_for_status()
-        return {"messages": [("ai", reply.text)]}
-
-    return await look(fetch)
-
-
 @sick("client.get(URL)")
-async def an_httpx_client_in_with() -> Report:
-    async def fetch(state: MessagesState) -> dict[str, Any]:
-        with httpx.Client(timeout=5) as client:
-            reply = client.get(URL)
-        return {"messages": [("ai", reply.text)]}
-
-    return await look(fetch)
-
-
-@sick("urllib.request.urlopen(URL)")
-async def urllib_in_a_node() -> Report:
-    async def fetch(state: MessagesState) -> dict[str, Any]:
-        with urllib.request.urlopen(URL) as page:
-            return {"messages": [("ai", page.read().decode())]}
-
-    return await look(fetch)
-
-
-@sick("time.sleep(1)")
-async def sleep_in_a_node() -> Report:
-    async def throttle(state: MessagesState) -> dict[str, Any]:
-        time.sleep(1)
-        return {}
-
-    return await look(throttle)
+async def an_httpx_client_in_with(state: MessagesState) -> dict[str, Any]:
+    with httpx.Client(timeout=5) as client:
+        reply = client.get(URL)
+    return {"messages": [("ai", reply.text)]}
 
 
 @sick("sleep(2)")
-async def sleep_by_its_bare_name() -> Report:
-    async def throttle(state: MessagesState) -> dict[str, Any]:
-        from time import sleep
+async def sleep_by_its_bare_name(state: MessagesState) -> dict[str, Any]:
+    from time import sleep
 
-        for _ in range(3):
-            sleep(2)
-        return {}
-
-    return await look(throttle)
-
-
-@sick("subprocess.run(")
-async def a_subprocess_in_a_node() -> Report:
-    async def lint(state: MessagesState) -> dict[str, Any]:
-        done = subprocess.run(["ruff", "check"], capture_output=True)
-        return {"messages": [("ai", done.stdout.decode())]}
-
-    return await look(lint)
+    for _ in range(3):
+        sleep(2)
+    return {}
 
 
 @sick("process.communicate()")
-async def a_popen_in_a_tool() -> Report:
-    @tool
-    async def shell(command: str) -> str:
-        """Run a command."""
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        out, _ = process.communicate()
-        return out.decode()
-
-    return await look(create_agent(model(), [shell]))
-
-
-@sick('connection.execute("select')
-async def sqlite_in_a_node() -> Report:
-    async def count(state: MessagesState) -> dict[str, Any]:
-        connection = sqlite3.connect("orders.db")
-        rows = connection.execute("select count(*) from orders")
-        return {"messages": [("ai", str(rows.fetchone()))]}
-
-    return await look(count)
+@tool
+async def a_popen_in_a_tool(command: str) -> str:
+    """Run a command."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    out, _ = process.communicate()
+    return out.decode()
 
 
 @sick('cursor.execute("select')
@@ -225,16 +357,6 @@ async def a_cursor_in_a_tool() -> Report:
     return report
 
 
-@sick('llm.invoke(state["messages"])')
-async def invoke_in_a_node() -> Report:
-    llm = model()
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [llm.invoke(state["messages"])]}
-
-    return await look(reply)
-
-
 @sick('llm.stream(state["messages"])')
 async def stream_in_a_node() -> Report:
     llm = model()
@@ -246,84 +368,6 @@ async def stream_in_a_node() -> Report:
         return {"messages": [("ai", text)]}
 
     return await look(reply)
-
-
-@sick("chain.invoke(")
-async def a_chain_in_a_node() -> Report:
-    prompt = ChatPromptTemplate.from_template("Say hello to {name}")
-    chain = prompt | model() | StrOutputParser()
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        text = chain.invoke({"name": "Ada"})
-        return {"messages": [("ai", text)]}
-
-    return await look(reply)
-
-
-@sick("bound.invoke(")
-async def a_bound_model_in_a_node() -> Report:
-    llm = model()
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        bound = llm.bind_tools([price])
-        return {"messages": [bound.invoke(state["messages"])]}
-
-    return await look(reply)
-
-
-@sick("inner.invoke(state)")
-async def a_graph_in_a_node() -> Report:
-    inner = graph_of(greet)
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        return inner.invoke(state)
-
-    return await look(reply)
-
-
-@sick("client.chat.completions.create(")
-async def the_sync_openai_client() -> Report:
-    client = openai.OpenAI(api_key="none", base_url=URL)
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        done = client.chat.completions.create(model="gpt-4o", messages=[])
-        return {"messages": [("ai", done.choices[0].message.content)]}
-
-    return await look(reply)
-
-
-@sick("embeddings.embed_query(")
-async def embeddings_in_a_node() -> Report:
-    embeddings = OpenAIEmbeddings(api_key="none")
-
-    async def search(state: MessagesState) -> dict[str, Any]:
-        vector = embeddings.embed_query(state["messages"][-1].text)
-        return {"messages": [("ai", str(len(vector)))]}
-
-    return await look(search)
-
-
-@sick("requests.get(URL, timeout=5)")
-async def requests_in_an_async_tool() -> Report:
-    @tool
-    async def menu(day: str) -> str:
-        """Fetch the menu."""
-        return requests.get(URL, timeout=5).text
-
-    return await look(create_agent(model(), [menu]))
-
-
-def download(url: str) -> str:
-    return requests.get(url, timeout=30).text
-
-
-@sick("requests.get(url, timeout=30)")
-async def a_helper_blocks() -> Report:
-    async def fetch(state: MessagesState) -> dict[str, Any]:
-        text = download(URL)
-        return {"messages": [("ai", text)]}
-
-    return await look(fetch)
 
 
 @sick("time.sleep(2**attempt)")
@@ -415,26 +459,11 @@ async def a_factory_makes_the_node() -> Report:
     return await look(make_node(model()))
 
 
-def get_llm() -> ChatOpenAI:
-    return ChatOpenAI(model="gpt-4o", api_key="none", timeout=30)
-
-
-@sick("get_llm().invoke(")
-async def a_factory_makes_the_model() -> Report:
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [get_llm().invoke(state["messages"])]}
-
-    return await look(reply)
-
-
 @sick("llm.invoke(prompt)")
-async def a_model_made_in_the_node() -> Report:
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        llm = ChatOpenAI(model="gpt-4o", timeout=30)
-        prompt = state["messages"][-1].text
-        return {"messages": [llm.invoke(prompt)]}
-
-    return await look(reply)
+async def a_model_made_in_the_node(state: MessagesState) -> dict[str, Any]:
+    llm = ChatOpenAI(model="gpt-4o", timeout=30)
+    prompt = state["messages"][-1].text
+    return {"messages": [llm.invoke(prompt)]}
 
 
 def timed(function: Any) -> Any:
@@ -486,47 +515,6 @@ async def a_lock_on_self() -> Report:
     return await look(Service().locked)
 
 
-@sick("future.result()")
-async def a_future_is_waited_for() -> Report:
-    async def work() -> str:
-        return "soup"
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        loop = asyncio.get_running_loop()
-        future = asyncio.run_coroutine_threadsafe(work(), loop)
-        return {"messages": [("ai", future.result())]}
-
-    return await look(reply)
-
-
-@sick("orders.get()")
-async def a_queue_of_threads() -> Report:
-    orders: queue.Queue[str] = queue.Queue()
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [("ai", orders.get())]}
-
-    return await look(reply)
-
-
-@sick('input("Is that right? ")')
-async def input_in_a_node() -> Report:
-    async def confirm(state: MessagesState) -> dict[str, Any]:
-        answer = input("Is that right? ")
-        return {"messages": [("user", answer)]}
-
-    return await look(confirm)
-
-
-@sick("socket.create_connection(")
-async def a_socket_in_a_node() -> Report:
-    async def ping(state: MessagesState) -> dict[str, Any]:
-        with socket.create_connection(("127.0.0.1", 9)):
-            return {}
-
-    return await look(ping)
-
-
 @sick("time.sleep(0.5)")
 async def a_path_of_an_edge_blocks() -> Report:
     async def route(state: MessagesState) -> str:
@@ -546,40 +534,13 @@ async def in_a_subgraph() -> Report:
     return await look(graph_of(graph_of(fetch)))
 
 
-@sick("(prompt | llm).invoke(")
-async def a_chain_made_in_the_node() -> Report:
-    prompt = ChatPromptTemplate.from_template("{q}")
-    llm = model()
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        answer = (prompt | llm).invoke({"q": state["messages"][-1].text})
-        return {"messages": [answer]}
-
-    return await look(reply)
-
-
-MODELS = {"fast": model()}
-
-
-@sick('MODELS["fast"].invoke(')
-async def a_model_out_of_a_dict() -> Report:
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        answer = MODELS["fast"].invoke(state["messages"])
-        return {"messages": [answer]}
-
-    return await look(reply)
-
-
 @sick("requests.get(url, timeout=9)")
-async def an_inner_coroutine_blocks() -> Report:
-    async def fetch_all(state: MessagesState) -> dict[str, Any]:
-        async def fetch(url: str) -> str:
-            return requests.get(url, timeout=9).text
+async def an_inner_coroutine_blocks(state: MessagesState) -> dict[str, Any]:
+    async def fetch(url: str) -> str:
+        return requests.get(url, timeout=9).text
 
-        pages = await asyncio.gather(*[fetch(u) for u in (URL, URL)])
-        return {"messages": [("ai", "".join(pages))]}
-
-    return await look(fetch_all)
+    pages = await asyncio.gather(*[fetch(u) for u in (URL, URL)])
+    return {"messages": [("ai", "".join(pages))]}
 
 
 @sick("`time.sleep(2)` in `price_now` blocks the event loop")
@@ -618,11 +579,8 @@ async def a_def_method() -> Report:
 
 
 @sick("httpx.get(URL)")
-async def httpx_in_a_def_node() -> Report:
-    def fetch(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [("ai", httpx.get(URL).text)]}
-
-    return await look(fetch)
+def httpx_in_a_def_node(state: MessagesState) -> dict[str, Any]:
+    return {"messages": [("ai", httpx.get(URL).text)]}
 
 
 @sick("subprocess.check_output(")
@@ -711,17 +669,6 @@ async def no_time_limit_on_self() -> Report:
 
 
 @sick("gpt-4o has no time limit")
-async def no_time_limit_in_a_chain() -> Report:
-    chain = ChatPromptTemplate.from_template("{q}") | model(timeout=None)
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        answer = await chain.ainvoke({"q": state["messages"][-1].text})
-        return {"messages": [answer]}
-
-    return await look(reply)
-
-
-@sick("gpt-4o has no time limit")
 async def no_time_limit_in_one_of_two() -> Report:
     llm = model().with_fallbacks([model(timeout=None)])
 
@@ -753,7 +700,7 @@ class Guard(AgentMiddleware):
         await self.judge.ainvoke("Is this polite?")
 
 
-@sick("a model in Guard speaks")
+@sick("self.judge.ainvoke(")
 async def a_model_in_a_middleware_speaks() -> Report:
     guard = Guard(model())
     return await look(create_agent(model(), [], middleware=[guard]))
@@ -784,9 +731,9 @@ async def fire_and_forget() -> Report:
 
     asyncio.create_task(save(), name="cleanup")
     report = await look(greet)
-    for task in asyncio.all_tasks():
-        if task.get_name() == "cleanup":
-            task.cancel()
+    for made in asyncio.all_tasks():
+        if made.get_name() == "cleanup":
+            made.cancel()
     return report
 
 
@@ -820,24 +767,24 @@ async def one_failed_of_many() -> Report:
 @sick("in `json_of`")
 async def blocks_of_150_ms() -> Report:
     def json_of(size: int) -> None:
-        end = time.perf_counter() + 0.15
-        while time.perf_counter() < end:
+        end = time.thread_time() + 0.15
+        while time.thread_time() < end:
             sum(range(size))
 
     async def parse(state: MessagesState) -> dict[str, Any]:
-        for _ in range(3):
+        for _ in range(8):
             json_of(300)
             await asyncio.sleep(0)
         return {}
 
-    return await beside(graph_of(parse).ainvoke(ASK))
+    return await beside(graph_of(parse).ainvoke(ASK), seconds=1)
 
 
-@sick("while time.perf_counter() < end")
+@sick("while time.thread_time() < end")
 async def a_busy_loop() -> Report:
     async def compute(state: MessagesState) -> dict[str, Any]:
-        end = time.perf_counter() + 0.4
-        while time.perf_counter() < end:
+        end = time.thread_time() + 0.4
+        while time.thread_time() < end:
             pass
         return {}
 
@@ -895,114 +842,26 @@ async def a_method_called_stream() -> Report:
     return await look(store)
 
 
-@healthy
-async def a_method_called_invoke() -> Report:
-    upload = Upload()
-
-    async def shout(state: MessagesState) -> dict[str, Any]:
-        text = upload.invoke(state["messages"][-1].text)
-        return {"messages": [("ai", text)]}
-
-    return await look(shout)
-
-
-@healthy
-async def a_global_called_batch() -> Report:
-    def count(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [("ai", str(len(batch)))]}
-
-    return await look(count)
-
-
-@healthy
-async def an_attribute_called_sleep() -> Report:
-    def count(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [("ai", f"{settings.sleep} {settings.run}")]}
-
-    return await look(count)
-
-
 async def reload() -> None:
     time.sleep(1)
 
 
 @healthy
-async def an_attribute_named_as_another_function() -> Report:
-    async def count(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [("ai", f"{settings.reload}")]}
-
-    return await look(count)
-
-
-@healthy
-async def get_of_a_dict() -> Report:
-    cache: dict[str, str] = {}
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        text = cache.get("soup") or state.get("note", "none")
-        return {"messages": [("ai", text)]}
-
-    return await look(reply)
+async def an_attribute_named_as_another_function(
+    state: MessagesState,
+) -> dict[str, Any]:
+    return {"messages": [("ai", f"{settings.reload}")]}
 
 
 @healthy
-async def get_of_an_object() -> Report:
-    store = Upload()
+async def an_inner_function_in_a_thread(
+    state: MessagesState,
+) -> dict[str, Any]:
+    def work() -> str:
+        time.sleep(1)
+        return requests.get(URL).text
 
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [("ai", store.get("soup"))]}
-
-    return await look(reply)
-
-
-@healthy
-async def in_a_thread() -> Report:
-    async def fetch(state: MessagesState) -> dict[str, Any]:
-        page = await asyncio.to_thread(requests.get, URL)
-        return {"messages": [("ai", page.text)]}
-
-    return await look(fetch)
-
-
-@healthy
-async def a_helper_in_a_thread() -> Report:
-    async def fetch(state: MessagesState) -> dict[str, Any]:
-        text = await asyncio.to_thread(download, URL)
-        return {"messages": [("ai", text)]}
-
-    return await look(fetch)
-
-
-@healthy
-async def a_lambda_in_a_thread() -> Report:
-    async def fetch(state: MessagesState) -> dict[str, Any]:
-        loop = asyncio.get_running_loop()
-        page = await loop.run_in_executor(None, lambda: requests.get(URL))
-        return {"messages": [("ai", page.text)]}
-
-    return await look(fetch)
-
-
-@healthy
-async def an_inner_function_in_a_thread() -> Report:
-    async def fetch(state: MessagesState) -> dict[str, Any]:
-        def work() -> str:
-            time.sleep(1)
-            return requests.get(URL).text
-
-        return {"messages": [("ai", await asyncio.to_thread(work))]}
-
-    return await look(fetch)
-
-
-@healthy
-async def httpx_async() -> Report:
-    async def fetch(state: MessagesState) -> dict[str, Any]:
-        async with httpx.AsyncClient() as client:
-            reply = await client.get(URL)
-        return {"messages": [("ai", reply.text)]}
-
-    return await look(fetch)
+    return {"messages": [("ai", await asyncio.to_thread(work))]}
 
 
 @healthy
@@ -1020,45 +879,11 @@ async def httpx_async_stream() -> Report:
 
 
 @healthy
-async def asyncio_sleep() -> Report:
-    async def wait(state: MessagesState) -> dict[str, Any]:
-        await asyncio.sleep(0.1)
-        return {}
-
-    return await look(wait)
-
-
-@healthy
-async def asyncio_sleep_by_its_bare_name() -> Report:
-    async def wait(state: MessagesState) -> dict[str, Any]:
-        from asyncio import sleep
-
-        await sleep(0.1)
-        return {}
-
-    return await look(wait)
-
-
-@healthy
-async def a_subprocess_of_asyncio() -> Report:
-    async def lint(state: MessagesState) -> dict[str, Any]:
-        process = await asyncio.create_subprocess_exec("ruff", "check")
-        await process.wait()
-        await process.communicate()
-        return {}
-
-    return await look(lint)
-
-
-@healthy
-async def a_queue_of_asyncio() -> Report:
-    orders: asyncio.Queue[str] = asyncio.Queue()
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        await orders.put("soup")
-        return {"messages": [("ai", await orders.get())]}
-
-    return await look(reply)
+async def a_subprocess_of_asyncio(state: MessagesState) -> dict[str, Any]:
+    process = await asyncio.create_subprocess_exec("ruff", "check")
+    await process.wait()
+    await process.communicate()
+    return {}
 
 
 @healthy
@@ -1088,17 +913,6 @@ async def a_lock_of_threads_held_briefly() -> Report:
 
 
 @healthy
-async def an_event_of_asyncio() -> Report:
-    ready = asyncio.Event()
-
-    async def wait(state: MessagesState) -> dict[str, Any]:
-        await ready.wait()
-        return {}
-
-    return await look(wait)
-
-
-@healthy
 async def aiosqlite_in_a_node() -> Report:
     import aiosqlite
 
@@ -1124,35 +938,10 @@ async def the_async_openai_client() -> Report:
 
 
 @healthy
-async def a_result_of_a_finished_task() -> Report:
-    async def both(state: MessagesState) -> dict[str, Any]:
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(asyncio.sleep(0, "soup"))
-        return {"messages": [("ai", task.result())]}
-
-    return await look(both)
-
-
-@healthy
-async def a_prompt_invoked() -> Report:
-    prompt = ChatPromptTemplate.from_template("Say hello to {name}")
-    llm = model()
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        messages = prompt.invoke({"name": "Ada"})
-        return {"messages": [await llm.ainvoke(messages)]}
-
-    return await look(reply)
-
-
-@healthy
-async def a_parser_invoked() -> Report:
-    parser = StrOutputParser()
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [("ai", parser.invoke(state["messages"][-1]))]}
-
-    return await look(reply)
+async def a_result_of_a_finished_task(state: MessagesState) -> dict[str, Any]:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(asyncio.sleep(0, "soup"))
+    return {"messages": [("ai", task.result())]}
 
 
 @healthy
@@ -1167,22 +956,8 @@ async def a_generator_of_your_own() -> Report:
 
 
 @healthy
-async def a_regular_expression() -> Report:
-    import re
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        found = re.search("soup", state["messages"][-1].text)
-        return {"messages": [("ai", str(bool(found)))]}
-
-    return await look(reply)
-
-
-@healthy
-async def a_def_node_that_computes() -> Report:
-    def total(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [("ai", str(sum(range(100))))]}
-
-    return await look(total)
+def a_def_node_that_computes(state: MessagesState) -> dict[str, Any]:
+    return {"messages": [("ai", str(sum(range(100))))]}
 
 
 @healthy
@@ -1240,11 +1015,8 @@ async def a_method_that_awaits() -> Report:
 
 
 @healthy
-async def a_factory_that_awaits() -> Report:
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [await get_llm().ainvoke(state["messages"])]}
-
-    return await look(reply)
+async def a_factory_that_awaits(state: MessagesState) -> dict[str, Any]:
+    return {"messages": [await get_llm().ainvoke(state["messages"])]}
 
 
 # --- healthy: memory
@@ -1438,17 +1210,6 @@ async def limited_by_bind() -> Report:
 
 
 @healthy
-async def a_queue_that_has_no_bound() -> Report:
-    log: queue.Queue[str] = queue.Queue()
-
-    async def note(state: MessagesState) -> dict[str, Any]:
-        log.put("soup")
-        return {}
-
-    return await look(note)
-
-
-@healthy
 async def a_lock_that_is_only_tried() -> Report:
     lock = threading.Lock()
 
@@ -1458,18 +1219,6 @@ async def a_lock_that_is_only_tried() -> Report:
         return {}
 
     return await look(note)
-
-
-@healthy
-async def a_future_of_a_pool_that_is_awaited() -> Report:
-    pool = ThreadPoolExecutor(2)
-
-    async def fetch(state: MessagesState) -> dict[str, Any]:
-        future = pool.submit(requests.get, URL)
-        page = await asyncio.wrap_future(future)
-        return {"messages": [("ai", page.text)]}
-
-    return await look(fetch)
 
 
 @healthy
@@ -1749,6 +1498,255 @@ async def a_cycle() -> Report:
     return await look(search)
 
 
+# --- what sixty blind cases found: the ways in which people write
+
+
+def say(thing: Any) -> dict[str, Any]:
+    return {"messages": [AIMessage(str(thing))]}
+
+
+class Menu(BaseTool):
+    name: str = "menu"
+    description: str = "Fetch the menu."
+
+    def _run(self, day: str) -> str:
+        return requests.get(URL, params={"day": day}).text
+
+
+class PoliteMenu(Menu):
+    async def _arun(self, day: str) -> str:
+        return await asyncio.to_thread(self._run, day)
+
+
+class RudeMenu(Menu):
+    async def _arun(self, day: str) -> str:
+        return self._run(day)
+
+
+sick("tool `menu` is a `def`")(Menu())
+sick('requests.get(URL, params={"day": day})')(RudeMenu())
+healthy(PoliteMenu())
+
+
+class Step:
+    async def __call__(self, state: MessagesState) -> dict[str, Any]:
+        return await self.execute(state)
+
+
+class SlowStep(Step):
+    async def execute(self, state: MessagesState) -> dict[str, Any]:
+        time.sleep(0.9)
+        return {}
+
+
+@sick("time.sleep(0.9)")
+def a_node_that_extends_a_class() -> Any:
+    return SlowStep()
+
+
+def again(function: Any) -> Any:
+    @functools.wraps(function)
+    async def tried(state: MessagesState) -> Any:
+        try:
+            return await function(state)
+        except openai.APIError:
+            time.sleep(5)
+            return await function(state)
+
+    return tried
+
+
+@sick("time.sleep(5)")
+@again
+async def a_decorator_blocks(state: MessagesState) -> dict[str, Any]:
+    return {}
+
+
+@sick("requests.get(URL, timeout=4)")
+def a_helper_that_a_library_decorates() -> Any:
+    @tenacity.retry(stop=tenacity.stop_after_attempt(3))
+    def menu() -> str:
+        return requests.get(URL, timeout=4).text
+
+    async def fetch(state: MessagesState) -> dict[str, Any]:
+        return say(menu())
+
+    return graph_of(fetch)
+
+
+@sick("with ThreadPoolExecutor() as pool")
+async def a_pool_that_nobody_awaits(state: MessagesState) -> dict[str, Any]:
+    with ThreadPoolExecutor() as pool:
+        pages = [pool.submit(download, URL) for _ in range(3)]
+    return say(len(pages))
+
+
+@healthy
+async def a_pool_that_is_awaited(state: MessagesState) -> dict[str, Any]:
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor() as pool:
+        return say(await loop.run_in_executor(pool, download, URL))
+
+
+@sick("time.sleep(0.8)")
+def a_task_of_the_functional_api() -> Any:
+    @task
+    async def work(order: str) -> str:
+        time.sleep(0.8)
+        return order
+
+    @entrypoint()
+    async def flow(order: str) -> str:
+        return await work(order)
+
+    return flow
+
+
+@dataclass
+class Deps:
+    http: requests.Session = field(default_factory=requests.Session)
+
+
+@sick("runtime.context.http.get(")
+async def a_client_in_the_context(
+    state: MessagesState, runtime: Runtime[Deps]
+) -> dict[str, Any]:
+    return say(runtime.context.http.get(URL).text)
+
+
+@sick("http.post(URL)")
+async def a_client_by_its_annotation(
+    state: MessagesState, http: requests.Session
+) -> dict[str, Any]:
+    return say(http.post(URL).text)
+
+
+class App:
+    def __init__(self, deps: Deps) -> None:
+        self.deps = deps
+
+    async def fetch(self, state: MessagesState) -> dict[str, Any]:
+        return say(self.deps.http.get(URL).text)
+
+
+@sick("self.deps.http.get(URL)")
+def parts_that_are_injected() -> Any:
+    return App(Deps()).fetch
+
+
+@sick("makes a model without a time limit")
+async def a_model_without_limit_in_a_node(
+    state: MessagesState,
+) -> dict[str, Any]:
+    llm = ChatOpenAI(model="gpt-4o", base_url=URL, api_key="none")
+    return {"messages": [await llm.ainvoke(state["messages"])]}
+
+
+@healthy
+async def one_with_a_limit_around_it(state: MessagesState) -> dict[str, Any]:
+    llm = ChatOpenAI(model="gpt-4o", base_url=URL, api_key="none")
+    asking = llm.ainvoke(state["messages"])
+    return {"messages": [await asyncio.wait_for(asking, 20)]}
+
+
+@sick("gpt-4o has no time limit")  # the model's `None` goes before it
+def a_limit_of_the_http_client() -> Any:
+    client = openai.DefaultAsyncHttpxClient(timeout=20)
+    return asking(model(timeout=None, http_async_client=client))
+
+
+@sick("guard.ainvoke(")
+def a_guard_in_a_node_speaks() -> Any:
+    guard, llm = model(), model()
+
+    async def reply(state: MessagesState) -> dict[str, Any]:
+        verdict = await guard.ainvoke(state["messages"])
+        if "no" in verdict.text:
+            return say("I cannot.")
+        answer = await llm.ainvoke(state["messages"])
+        return {"messages": [answer]}
+
+    return graph_of(reply)
+
+
+@healthy
+def two_models_that_both_answer() -> Any:
+    first, second = model(), model()
+
+    async def reply(state: MessagesState) -> dict[str, Any]:
+        answers = []
+        one = await first.ainvoke(state["messages"])
+        answers.append(one)
+        try:
+            two = await first.ainvoke(state["messages"])
+        except openai.APIError:
+            two = await second.ainvoke(state["messages"])
+        answers += [two]
+        return {"messages": answers}
+
+    return graph_of(reply)
+
+
+@healthy
+def a_model_made_quiet_at_its_call() -> Any:
+    small = model()
+
+    @tool
+    async def summarize(text: str) -> str:
+        """Summarize a text."""
+        answer = await small.ainvoke(text, {"tags": ["nostream"]})
+        return answer.text
+
+    return create_agent(model(), [summarize])
+
+
+@healthy
+def models_that_a_middleware_only_holds() -> Any:
+    fallback = ModelFallbackMiddleware(model())
+    return create_agent(model(), [], middleware=[fallback])
+
+
+@healthy
+async def a_stop_before_the_tools() -> Report:
+    agent = create_agent(
+        model(),
+        [price],
+        checkpointer=InMemorySaver(),
+        interrupt_before=["tools"],
+    )
+    call = {"name": "price", "args": {"dish": "soup"}, "id": "1"}
+    asked = {"messages": [AIMessage("", tool_calls=[call])]}
+    await agent.aupdate_state(TABLE, asked, as_node="model")
+    return await look(agent)
+
+
+@healthy
+def a_table_of_coroutine_functions() -> Any:
+    handlers = {"greet": greet}
+
+    async def route(state: MessagesState) -> dict[str, Any]:
+        handler = handlers.get(state["messages"][-1].text, greet)
+        return await handler(state)
+
+    return graph_of(route)
+
+
+class AsyncShelf(Shelf):
+    @classmethod
+    async def create(cls) -> "AsyncShelf":
+        return cls()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+@healthy
+async def names_that_only_look_so(state: MessagesState) -> dict[str, Any]:
+    time = await AsyncShelf.create()
+    await time.sleep(1)
+    return say(time.get("soup"))
+
+
 # --- counting
 
 
@@ -1760,17 +1758,13 @@ def alarms(report: Report) -> list[str]:
     return [str(f) for f in report.findings if not f.remark]
 
 
-def name_of(case: Case) -> str:
-    return case.run.__name__
-
-
-@pytest.mark.parametrize("case", SICK, ids=name_of)
+@pytest.mark.parametrize("case", SICK, ids=lambda case: case.name)
 async def test_a_sick_one(case: Case) -> None:
     report = await case.run()
     assert names_it(report, str(case.words)), report
 
 
-@pytest.mark.parametrize("case", HEALTHY, ids=name_of)
+@pytest.mark.parametrize("case", HEALTHY, ids=lambda case: case.name)
 async def test_a_healthy_one(case: Case) -> None:
     assert alarms(await case.run()) == []
 
@@ -1807,12 +1801,12 @@ def main() -> None:
         if names_it(report, str(case.words)):
             named += 1
         else:
-            print(f"missed: {name_of(case)}\n  {report}")
+            print(f"missed: {case.name}\n  {report}")
     clean = 0
     for case in HEALTHY:
         said = alarms(asyncio.run(case.run()))
         if said:
-            print(f"false alarm: {name_of(case)}\n  {said}")
+            print(f"false alarm: {case.name}\n  {said}")
         else:
             clean += 1
     print(f"{named} of {len(SICK)} sick ones named with the right line")

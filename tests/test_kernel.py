@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 from jupyter_client.manager import KernelManager
-from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 
 from tools.build import ANSI
+from tools.kernels import manager_of
 
 SETUP = """
 from workshop.model import connect
@@ -31,10 +31,7 @@ class Notebook:
     """A kernel whose cells are run one after another."""
 
     def __init__(self) -> None:
-        self.manager = KernelManager(
-            kernel_name=CURRENT_ENV_KERNEL_NAME,
-            kernel_spec_manager=NbvalKernelspecManager(),
-        )
+        self.manager = manager_of(KernelManager)
         self.manager.start_kernel()
         self.client = self.manager.client()
         self.client.start_channels()

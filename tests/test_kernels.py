@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -67,6 +68,14 @@ def test_it_is_warm_and_talks_over_ipc(kernel):
     code = "import sys; print('langgraph.graph' in sys.modules)"
     assert printed(kernel[1], code) == "True"
     assert kernel[0].transport == "ipc"
+
+
+def test_a_script_finds_its_imports_made_and_fails_as_it_does(warm):
+    code = "import sys; print('langgraph.graph' in sys.modules); "
+    for end, status in ("", 0), ("sys.exit(0)", 0), ("sys.exit(3)", 1):
+        command = kernels.python(code + end)
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.stdout, done.returncode) == ("True\n", status)
 
 
 def test_two_kernels_draw_other_random_numbers(warm, kernel, tmp_path):

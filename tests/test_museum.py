@@ -1,5 +1,7 @@
 """The museum: words lead to the exhibit whose own cells raise them."""
 
+import ast
+import builtins
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ ROOMS = ("17_break_it_on_purpose", "18_errors_by_their_words")
 INDEX = ROOT / "notebooks" / "17_cheat_sheet.md"
 SAYS = re.compile(r"\*\*It says\*\* (.+?)(?:\n\n|\Z)", re.DOTALL)
 NO_EXHIBIT = {"Setup", "Where does it hurt", "By their words"}
+NO_EXHIBIT |= {"In your own words"}
 NO_EXHIBIT |= {"Ask the doctor", "Check yourself", "Keep"}
 NO_EXHIBIT |= {"Words that need another machine"}
 NO_EXHIBIT |= {"One client for each loop"}  # the mend of the one before
@@ -24,6 +27,7 @@ class Exhibit(NamedTuple):
     title: str
     prose: str
     shown: str  # what its cells print and raise
+    code: str
 
     @property
     def words(self) -> list[str]:
@@ -40,26 +44,48 @@ def shown_by(cell: nbformat.NotebookNode) -> str:
     return re.sub(r"\x1b\[[\d;]*m", "", "\n".join(parts))
 
 
-def exhibits_of(room: str) -> Iterator[Exhibit]:
+def sections_of(room: str) -> Iterator[Exhibit]:
     path = ROOT / "notebooks" / f"{room}.ipynb"
-    title, prose, shown = "", "", ""
+    title, prose, shown, code = "", "", "", ""
     for cell in nbformat.read(path, as_version=4).cells:
-        pieces = [cell.source] if cell.cell_type == "markdown" else []
-        for piece in pieces:
-            for part in re.split(r"^(?=## )", piece, flags=re.MULTILINE):
-                if part.startswith("## "):
-                    if title and title not in NO_EXHIBIT:
-                        yield Exhibit(room, title, prose, shown)
-                    title = part.partition("\n")[0].removeprefix("## ")
-                    prose, shown = "", ""
-                prose += part + "\n\n"
-        shown += shown_by(cell) + "\n"
-    if title and title not in NO_EXHIBIT:
-        yield Exhibit(room, title, prose, shown)
+        if cell.cell_type == "code":
+            shown += shown_by(cell) + "\n"
+            code += cell.source + "\n"
+            continue
+        for part in re.split(r"^(?=## )", cell.source, flags=re.MULTILINE):
+            if part.startswith("## "):
+                yield Exhibit(room, title, prose, shown, code)
+                title = part.partition("\n")[0].removeprefix("## ")
+                prose, shown, code = "", "", ""
+            prose += part + "\n\n"
+    yield Exhibit(room, title, prose, shown, code)
 
 
-EXHIBITS = [exhibit for room in ROOMS for exhibit in exhibits_of(room)]
+SECTIONS = [section for room in ROOMS for section in sections_of(room)]
+EXHIBITS = [s for s in SECTIONS if s.title and s.title not in NO_EXHIBIT]
+SETUP = {s.room: s.code for s in SECTIONS if s.title == "Setup"}
 EACH = pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda e: e.title)
+
+
+def names(code: str) -> tuple[set[str], set[str]]:
+    """The names that some code uses, and those that it binds."""
+    used, bound = set(), set(dir(builtins))
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, ast.alias):
+            bound.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif hasattr(node, "name"):  # a function, a class, an error
+            bound.add(node.name)
+    return used, bound
+
+
+@EACH
+def test_it_needs_only_the_setup(exhibit: Exhibit) -> None:
+    used, bound = names(SETUP[exhibit.room] + exhibit.code)
+    assert used - bound == set()
 
 
 @EACH

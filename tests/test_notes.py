@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ from textwrap import dedent
 
 import pytest
 
+from tools.kernels import python
 from tools.notes import KINDS, PAGE, VERDICTS, Row, page, rows
 from workshop.model import practice_model
 
@@ -65,7 +65,7 @@ def printed(script: str) -> str:
     model = practice_model()
     answers = {"OPENAI_BASE_URL": model.base_url, "OPENAI_API_KEY": model.key}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script],
+        python(f"import warnings; warnings.simplefilter('ignore')\n{script}"),
         env=os.environ | answers,
         capture_output=True,
         text=True,

@@ -138,7 +138,109 @@ def test_a_transfer_is_no_search():
     assert answer(user("what's 5 + 7?"), tools=[flights]) != [flights.name]
 
 
+@pytest.mark.parametrize(
+    ("prompt", "first", "result", "then"),
+    [
+        ("what's (3 + 5) x 12?", ("add", 3, 5), "8", ("multiply", 8, 12)),
+        ("What is 20+(2*4)?", ("multiply", 2, 4), "8", ("add", 20, 8)),
+        ("What is 1 + 2 + 3?", ("add", 1, 2), "3", ("add", 3, 3)),
+    ],
+)
+def test_a_sum_of_several_signs_is_done_in_steps(prompt, first, result, then):
+    offered = (ADD, MULTIPLY)
+    turns = (user(prompt),)
+    for name, a, b in (first, then):
+        assert calls(Ask(turns, offered)) == [(name, {"a": a, "b": b})]
+        turns = (*turns, *called(name, {"a": a, "b": b}, result, f"c{a}"))
+    assert calls(Ask(turns, offered)) == []
+
+
+@pytest.mark.parametrize(
+    ("helper", "result", "tool", "then"),
+    [
+        (offer("get_user_location", "Where the user is."), "Florida",
+         offer("get_weather", "Weather of a city.", city=TEXT),
+         {"city": "Florida"}),
+        (offer("get_lat_lng", "Where a place is."), '{"lat": 5.5, "lng": -1}',
+         offer("get_weather", "Weather.", lat={"type": "number"},
+               lng={"type": "number"}), {"lat": 5.5, "lng": -1}),
+    ],
+)  # fmt: skip
+def test_a_tool_finds_what_another_one_requires(helper, result, tool, then):
+    prompt = user("what is the weather outside?")
+    offered = (tool, helper)
+    assert calls(Ask((prompt,), offered)) == [(helper.name, {})]
+    turns = (prompt, *called(helper.name, {}, result))
+    assert calls(Ask(turns, offered)) == [("get_weather", then)]
+
+
+@pytest.mark.parametrize(
+    ("told", "prompt", "arguments"),
+    [
+        ("First call the `spin` tool, then tell a joke.", "Hello", {}),
+        ("Use the `spin` function to see who won.",
+         "Put my money on square eighteen", {"square": 18}),
+    ],
+)  # fmt: skip
+def test_a_tool_that_the_system_message_wants_is_called(
+    told, prompt, arguments
+):
+    parts = {name: {"type": "integer"} for name in arguments}
+    tool = offer("spin", "Spins the wheel.", **parts)
+    turns = (Turn("system", told), user(prompt))
+    [call] = answers.reply(Ask(turns, (tool,))).calls
+    assert json.loads(call.arguments) == arguments
+
+
+def test_calls_that_stand_in_texts_are_calls():
+    made = [{"id": "c1", "type": "function",
+             "function": {"name": "get_weather",
+                          "arguments": {"city": "Rome"}}}]  # fmt: skip
+    messages = [
+        {"role": "user", "content": "New task: What is the weather in Rome?"},
+        {"role": "assistant", "content": f"Calling tools:\n{made}"},
+        {"role": "user", "content": "Observation:\nSunny in Rome"},
+    ]
+    body = chat("hi") | {"messages": messages}
+    said = send(fast_model(), "POST", "/v1/chat/completions", body).json
+    assert said["choices"][0]["message"]["content"] == "Sunny in Rome."
+
+
 # Hand-offs
+
+
+def test_who_can_only_hand_over_hands_over_what_nobody_knows():
+    research = offer("transfer_to_research", "Ask the research agent.")
+    question = user("what's the headcount of all companies?")
+    assert answer(question, tools=[TO_MATH, research]) == [research.name]
+    handed = called(TO_MATH.name, {}, "Transferred.")
+    said = answer(question, *handed, tools=[TO_POET, research])
+    assert isinstance(said, str)  # not back and forth for ever
+
+
+def test_a_transfer_is_known_by_its_name():
+    handed = called("transfer_to_math_tutor", {}, '{"assistant": "Tutor"}')
+    said = answer(user("What is the capital of France?"), *handed)
+    assert said == "The capital of France is Paris."
+
+
+def test_who_was_asked_for_says_hello():
+    handed = called(TO_POET.name, {}, "Successfully transferred to poet")
+    assert answer(user("I'd like to speak to Bob"), *handed)[:6] == "Hello!"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        'When all is complete, end with "TERMINATE".',
+        "Respond with 'TERMINATE' when the feedback is addressed.",
+    ],
+)
+def test_a_team_ends_with_the_mark_that_it_was_told(told):
+    system, task = Turn("system", told), user("Where is Rome?", "user")
+    assert "TERMINATE" not in answer(system, task)
+    done = answer(system, task, user("In Italy.", "web"))
+    assert done == "In Italy. TERMINATE"
 
 
 def test_a_transfer_goes_alone():
@@ -324,6 +426,38 @@ def test_json_after_a_tool_is_made_from_its_result():
     assert json.loads(said) == {"degrees": 21}
 
 
+@pytest.mark.parametrize(
+    ("prompt", "schema", "value"),
+    [
+        ("I absolutely love this product!",
+         {"enum": ["positive", "negative", "neutral"]}, "positive"),
+        ("Alice and Bob go to a fair on Friday.",
+         {"type": "array", "items": TEXT}, ["Alice", "Bob"]),
+        ("Contact: John, (555) 123-4567", "phone", "(555) 123-4567"),
+        ("Provide details about the movie Inception", "title", "Inception"),
+        ("look up user 123", "user_id", "123"),
+        ("The box is 10x20x30", {"type": "array",
+         "items": {"type": "integer"}}, [10, 20, 30]),
+        ("What is the meaning of life?", "is_homework", False),
+        ("Help me with my homework", "is_homework", True),
+        ("Have a look", "is_valid", True),
+    ],
+)  # fmt: skip
+def test_values_that_people_extract(prompt, schema, value):
+    name = "value"
+    if isinstance(schema, str):
+        flag = {"type": "boolean"} if schema[:3] == "is_" else TEXT
+        name, schema = schema, flag
+    whole = {"properties": {name: schema}, "required": [name]}
+    said = answer(user(prompt), schema={"type": "object", **whole})
+    assert json.loads(said) == {name: value}
+
+
+def test_values_that_commas_separate():
+    said = say("List five dishes. Answer with comma separated values.")
+    assert len(said.split(", ")) == 5
+
+
 # What was said
 
 
@@ -372,11 +506,18 @@ def test_what_the_user_said_is_remembered():
     assert "Oslo" in said and "bike" not in said
 
 
-def test_a_question_about_a_context_is_answered_from_it():
-    said = say(
-        "Answer from the context.\nQuestion: Where does the cat sleep?\n"
-        "Context: The dog barks. The cat sleeps on the red sofa.\nAnswer:"
-    )
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Answer from the context.\nQuestion: {}\nContext: {}\nAnswer:",
+        "Use these documents.\nDocuments:\n{1}\nQuestion: {0}\nAnswer:",
+        "Use the following pieces of context to answer.\n\n{1}\n\n"
+        "Question: {0}\nHelpful Answer:",
+    ],
+)
+def test_a_question_about_a_context_is_answered_from_it(prompt):
+    known = "The dog barks. The cat sleeps on the red sofa."
+    said = say(prompt.format("Where does the cat sleep?", known))
     assert said == "The cat sleeps on the red sofa."
 
 

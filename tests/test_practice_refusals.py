@@ -82,8 +82,8 @@ CHAT = {
     "a role that nobody has": (
         {"messages": [{"role": "waiter", "content": "hi"}]},
         "messages[0].role", "invalid_value",
-        "Invalid value: 'waiter'. Supported values are: 'developer', "
-        "'system', 'user', 'assistant', and 'tool'."),
+        "Invalid value: 'waiter'. Supported values are: 'system', "
+        "'assistant', 'user', 'function', 'tool', and 'developer'."),
     "null for a content": ({"messages": [{"role": "user", "content": None}]},
         "messages.[0].content", None,
         "Invalid value for 'content': expected a string, got null."),
@@ -236,6 +236,156 @@ CHAT = {
         None, "Invalid schema for response_format 'x': schema must be a JSON "
         "Schema of 'type: \"object\"', got 'type: \"array\"'."),
 }  # fmt: skip
+
+
+def user(*parts, **more):
+    content = [*parts] if parts else "hi"
+    return {"messages": [{"role": "user", "content": content, **more}]}
+
+
+def image(url):
+    return user({"type": "image_url", "image_url": url})
+
+
+def parts(**properties):
+    """A closed object, as a strict schema is."""
+    every = {"properties": properties, "required": [*properties]}
+    return {"type": "object", **every, "additionalProperties": False}
+
+
+def moved(name, to):
+    return {name: 1}, name, (
+        f"Unsupported parameter: '{name}'. In the Responses API, this "
+        f"parameter has moved to '{to}'. Try again with the new parameter."
+    )  # fmt: skip
+
+
+TYPES = "Invalid type for '{}': expected {}, but got {} instead."
+TOOL = "tools[0].function.parameters"
+SCHEMA = "Invalid schema for function 'get_weather': "
+FORM = "Invalid schema for response_format 'x': "
+# (changes, param, how the message begins)
+MORE_CHAT = [
+    ({"model": 5}, "model", TYPES.format("model", "a string", "an integer")),
+    (user(content=5), "messages[0].content", TYPES.format(
+        "messages[0].content", "one of a string or array of objects",
+        "an integer")),
+    (user(content=[]), "messages[0].content",
+        f"Invalid 'messages[0].content': {EMPTY}"),
+    (user({"text": "hi"}), "messages[0].content[0].type",
+        "Missing required parameter: 'messages[0].content[0].type'."),
+    (user({"type": "input_text", "text": "hi"}),
+        "messages[0].content[0].type",
+        "Invalid value: 'input_text'. Supported values are: 'text', "
+        "'image_url', 'input_audio', 'refusal', 'audio', and 'file'."),
+    (image("http://x.org/a"), "messages[0].content[0].image_url",
+        TYPES.format("messages[0].content[0].image_url", "an object",
+                     "a string")),
+    (image({"url": "iVBORw0K"}), "messages[0].content[0].image_url.url",
+        "Invalid image URL: 'messages[0].content[0].image_url.url'. Expected "
+        "a base64-encoded data URL with an image MIME type"),
+    (user(name="a b"), "messages[0].name",
+        "Invalid 'messages[0].name': string does not match pattern."),
+    ({"stop": [1]}, "stop[0]",
+        TYPES.format("stop[0]", "a string", "an integer")),
+    ({"logit_bias": {"cat": 1}}, "logit_bias", "Invalid key in 'logit_bias': "
+        "cat. You should only be submitting non-negative integers."),
+    ({"logit_bias": {"1": 200}}, "logit_bias.1",
+        "Invalid 'logit_bias.1': " + above("decimal", 100, 200)),
+    ({"metadata": {"a": "b"}}, "metadata", "The 'metadata' parameter is only "
+        "allowed when 'store' is enabled."),
+    ({"metadata": {"a": 1}, "store": True}, "metadata.a",
+        TYPES.format("metadata.a", "a string", "an integer")),
+    ({"max_tokens": 100_000}, "max_tokens", "max_tokens is too large: 100000."
+        " This model supports at most 16384 completion tokens, whereas you "
+        "provided 100000."),
+    ({"service_tier": "x"}, "service_tier", "Invalid value: 'x'."),
+    ({"reasoning_effort": "low"}, None,
+        "Unrecognized request argument supplied: reasoning_effort"),
+    ({"stream": True, "stream_options": {"x": 1}}, "stream_options.x",
+        "Unknown parameter: 'stream_options.x'."),
+    ({"response_format": {"type": "json_schema", "schema": {}}},
+        "response_format.schema",
+        "Unknown parameter: 'response_format.schema'."),
+    ({"tools": [flat()]}, "tools[0].name",
+        "Unknown parameter: 'tools[0].name'."),
+    ({"tools": [tool(strict="yes")]}, "tools[0].function.strict",
+        TYPES.format("tools[0].function.strict", "a boolean", "a string")),
+    ({"tools": [tool(parameters=[])]}, TOOL,
+        SCHEMA + "[] is not of type 'object', 'boolean'."),
+    ({"tools": [tool(parameters={"type": "object"})]}, TOOL,
+        SCHEMA + "In context=(), object schema missing properties."),
+    ({"tools": [tool(parameters=parts(a={"type": "array"}))]}, TOOL,
+        SCHEMA + "In context=('properties', 'a'), array schema missing "
+        "items."),
+    ({"tools": [tool(parameters=parts(a={"type": "int"}))]}, TOOL,
+        SCHEMA + "'int' is not valid under any of the given schemas."),
+    ({"tools": [tool(parameters={**PARAMETERS, "anyOf": []})]}, TOOL,
+        SCHEMA + "schema must have type 'object' and not have "
+        "'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level."),
+    ({"response_format": form(parts(a={}))}, "response_format",
+        FORM + "In context=('properties', 'a'), schema must have a 'type' "
+        "key."),
+    ({"response_format": form({**PARAMETERS, "required": ["city", "x"]})},
+        "response_format", FORM + "In context=(), 'required' is required to "
+        "be supplied and to be an array including every key in properties. "
+        "Extra required key 'x' supplied."),
+    ({"response_format": form(parts(a={"$ref": "#", "title": "A"}))},
+        "response_format", FORM + "context=('properties', 'a'), $ref cannot "
+        "have keywords {'title'}."),
+    ({"response_format": form(parts(a={"type": "string", "default": ""}))},
+        "response_format",
+        FORM + "In context=('properties', 'a'), 'default' is not permitted."),
+    ({"response_format": form(parts(a={"type": "string", "format": "uri"}))},
+        "response_format",
+        FORM + "In context=('properties', 'a'), 'uri' is not a valid format."),
+]  # fmt: skip
+
+
+def item(**parts):
+    return {"input": [{"role": "user", "content": "hi"}, parts]}
+
+
+MORE_RESPONSES = [
+    moved("messages", "input"),
+    moved("max_tokens", "max_output_tokens"),
+    moved("response_format", "text.format"),
+    (item(role="tool", content="x"), "input[1].role",
+        "Invalid value: 'tool'. Supported values are: 'assistant', 'system', "
+        "'developer', and 'user'."),
+    (item(role="user", content=[{"type": "text", "text": "hi"}]),
+        "input[1].content[0].type", "Invalid value: 'text'. Supported values "
+        "are: 'input_text', 'input_image', 'input_audio', 'output_text',"),
+    (item(type="function_call", call_id="c1", id="call_1", name="f",
+          arguments="{}"), "input[1].id",
+        "Invalid 'input[1].id': 'call_1'. Expected an ID that begins with "
+        "'fc'."),
+    ({"tools": [tool()]}, "tools[0].function",
+        "Unknown parameter: 'tools[0].function'."),
+    ({"text": {"format": {"type": "json_schema", "name": "x"}}},
+        "text.format.schema",
+        "Missing required parameter: 'text.format.schema'."),
+    ({"truncation": "x"}, "truncation", "Invalid value: 'x'. Supported "
+        "values are: 'auto' and 'disabled'."),
+]  # fmt: skip
+MORE = [
+    *(("chat/completions", *case) for case in MORE_CHAT),
+    *(("responses", *case) for case in MORE_RESPONSES),
+    ("embeddings", {"input": ["a", ""]}, None, "'$.input' is invalid."),
+    ("embeddings", {"encoding_format": "x"}, None, "Invalid value for "
+        "'encoding_format' = x. Supported values: ['float', 'base64']."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "changes", "param", "message"), MORE)
+def test_more_is_refused(model, path, changes, param, message):
+    body = chat("hi") if path[0] == "c" else {"model": "m", "input": "hi"}
+    answer = send(model, "POST", f"/v1/{path}", body | changes)
+    assert answer.status == 400
+    error = answer.json["error"]
+    assert error["message"].startswith(message)
+    assert error["param"] == param
+
 
 RESPONSES = {
     "no input": ({"input": None}, "input", "missing_required_parameter",

@@ -35,6 +35,14 @@ PATTERNS = [
     r"^[\w.]+@[a-z]+\.(org|com)$",
     r"^#[0-9a-fA-F]{6}$",
     r"^\S+$",
+    r"^(?:\d{4}-\d{2}|now)$",
+    r"^[A-Z][a-z]*( [A-Z][a-z]*)*$",
+    r"^v\d+\.\d+\.\d+(-[a-z]+)?$",
+    r"\d{3}",
+    r"^([01]\d|2[0-3]):[0-5]\d$",
+    r"^\$\d+(\.\d{2})?$",
+    r"^.{5,8}$",
+    r"[aeiou]$",
 ]
 PROMPTS = [
     "",
@@ -46,8 +54,13 @@ PROMPTS = [
 ]
 
 
+def closed(**properties):
+    every = {"properties": properties, "required": [*properties]}
+    return {"type": "object", **every, "additionalProperties": False}
+
+
 class Schemas:
-    """Strict schemas, as OpenAI documents what they may contain."""
+    """Schemas with what OpenAI documents, strict or not."""
 
     def __init__(self, seed):
         self.draw = random.Random(seed)
@@ -69,8 +82,35 @@ class Schemas:
                 "additionalProperties": False,
             },
             "Leaf": self.leaf(),
+            "A": closed(b={"anyOf": [{"$ref": "#/$defs/B"}, self.null()]}),
+            "B": closed(
+                a={
+                    "type": "array",
+                    "items": {"$ref": "#/$defs/A"},
+                    "maxItems": 3,
+                },
+                n={"$ref": "#/$defs/Leaf"},
+            ),
         }
         return schema
+
+    def union(self, depth):
+        """One of several objects, which a constant tells apart."""
+        variants = []
+        for tag in ("cat", "dog"):
+            variant = self.object(depth + 1)
+            kind = {"type": "string", "const": tag}
+            variants.append(closed(kind=kind, **variant["properties"]))
+        return {self.draw.choice(["anyOf", "oneOf"]): variants}
+
+    def tuple(self, depth):
+        parts = [self.any(depth + 1), self.any(depth + 1)]
+        more = self.draw.choice([{"items": False}, {"maxItems": 2}])
+        return {"type": "array", "prefixItems": parts, "minItems": 2, **more}
+
+    def map(self):
+        least = self.draw.choice([{}, {"minProperties": 2}])
+        return {"type": "object", "additionalProperties": self.leaf(), **least}
 
     def null(self):
         return {"type": "null"}
@@ -85,11 +125,16 @@ class Schemas:
         }
 
     def any(self, depth):
-        kinds = [self.leaf] * 6
+        kinds = [self.leaf] * 8
+        kinds += [self.map, lambda: {"$ref": "#/$defs/A"}]
         kinds += [lambda: {"$ref": "#/$defs/Node"}]
         kinds += [lambda: {"$ref": "#/$defs/Leaf"}]
-        if depth < 4:
+        if depth < 5:
             kinds += [
+                lambda: self.union(depth),
+                lambda: self.tuple(depth),
+                lambda: {"allOf": [self.object(depth)]},
+                lambda: self.object(depth),
                 lambda: self.object(depth),
                 lambda: self.array(depth),
                 lambda: {"anyOf": [self.any(depth + 1), self.null()]},
@@ -125,6 +170,19 @@ class Schemas:
                 {"type": "integer", "enum": [3, 5, 8]},
                 {"enum": ["yes", "no", None]},
                 {"type": "string", "const": "fixed"},
+                {"enum": [1, "one", None, 2.5, True]},
+                {"const": self.draw.choice([None, 7, True, [1], {"a": 1}])},
+                {"anyOf": [self.text(), self.number(), self.null()]},
+                {"type": ["string", "integer"]},
+                {"type": "string", "minLength": 30, "maxLength": 40},
+                {"type": "number", "multipleOf": 0.01, "maximum": 0.5},
+                {"type": "number", "minimum": 0.5, "exclusiveMaximum": 1},
+                {
+                    "type": "array",
+                    "items": {"enum": ["a", "b", "c"]},
+                    "uniqueItems": True,
+                    "minItems": 2,
+                },
             ]
         )
 

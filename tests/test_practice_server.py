@@ -412,7 +412,7 @@ def test_no_token_is_early_and_both_ways_take_as_long(model):
             "/v1/embeddings",
             {"model": "m", "input": [{}]},
             400,
-            "input",
+            None,
         ),
         ("GET", "/v1/models/gpt-9", None, 404, "model"),
         ("GET", "/v1/completions", None, 404, None),

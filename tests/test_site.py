@@ -25,7 +25,7 @@ from tools.site import SITE
 pytest.importorskip("sphinx", reason="the website's packages are not there")
 
 # The first test waits until all pages are made.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.long]
 
 INDEX = "index.html"
 REPOSITORY = "https://github.com/NAME/REPO"

@@ -115,6 +115,12 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
+def python(code: str) -> list[str]:
+    """Return the command of `python -c CODE`, imports made where possible."""
+    warm = ["-IS", str(WORKER)] if ZYGOTE in os.environ else []
+    return [sys.executable, *warm, "-c", code]
+
+
 class WarmProvisioner(LocalProvisioner):
     """Launches a kernel by a fork of the zygote."""
 

@@ -1,7 +1,8 @@
-"""Stands for `python -u -c CODE`: the zygote forks what runs the code.
+"""Stands for `python -c CODE`: the zygote forks what runs the code.
 
-xdist starts its workers by this file, so that none imports for itself what
-the others import as well. Nothing here is slow to import.
+xdist starts its workers by this file, and tests their scripts, so that none
+imports for itself what the others import as well. It ends with 1 if the code
+raises. Nothing here is slow to import.
 """
 
 import json
@@ -17,5 +18,5 @@ with socket.socket(socket.AF_UNIX) as line:
     line.sendall(json.dumps(wish).encode() + b"\n")
     for stream in 0, 1:
         os.close(stream)  # now they are those of the worker alone
-    while line.recv(64):  # its number, then nothing until it ends
-        pass
+    said = line.makefile().read()  # its number, until it ends
+sys.exit("failed" in said)

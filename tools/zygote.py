@@ -5,9 +5,10 @@
 For each client of the listening UNIX socket FD it forks one process: a
 kernel, a worker of the tests, a service. The client sends three descriptors
 (for 0, 1 and 2) and a line of JSON (`code` to run, its `argv`, `cwd`, `env`),
-and reads the process id. The connection then belongs to the new process:
-each end sees the other one's death by it. The imports are made for the first
-client. The zygote itself ends with its standard input.
+and reads the process id. The connection then belongs to the new process: each
+end sees by it that the other has died, and the client that the code raised.
+The imports are made for the first client. The zygote itself ends with its
+standard input.
 
 Nothing here may start a thread or a ZeroMQ context before the fork.
 """
@@ -112,7 +113,12 @@ def become(client: socket.socket) -> None:
     sys.path[:1] = [folder for folder in path if folder]
     random.seed()
     main = sys.modules["__main__"] = ModuleType("__main__")
-    exec(wish["code"], vars(main))
+    try:
+        exec(wish["code"], vars(main))
+    except BaseException as error:
+        if not isinstance(error, SystemExit) or error.code:
+            client.sendall(b"failed\n")
+        raise
 
 
 def die_with(client: socket.socket) -> None:

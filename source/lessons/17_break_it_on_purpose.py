@@ -38,6 +38,8 @@
 #   `asyncio.Lock`
 # - [The saver hangs without a word](#The-saver-hangs-without-a-word):
 #   methods with an `a`
+# - [It is done, and does not end](#It-is-done,-and-does-not-end):
+#   close every saver
 
 # %% [markdown] tags=["cheat-sheet"]
 # **Tokens**
@@ -88,6 +90,103 @@
 # - [Every guest is a stranger](#Every-guest-is-a-stranger): one saver for all
 
 # %% [markdown] tags=["cheat-sheet"]
+# ## In your own words
+#
+# - *tokens arrive all at once, no streaming, one big chunk*:
+#   [They arrive all at once](#They-arrive-all-at-once),
+#   [nginx, a proxy, gzip](18_errors_by_their_words.ipynb#Words-that-need-another-machine)
+# - *stream stops after a tool call, no answer after the tool*:
+#   [No tokens at all](#No-tokens-at-all),
+#   [tool_calls must be followed by tool messages](18_errors_by_their_words.ipynb#tool_calls-must-be-followed-by-tool-messages),
+#   [An interrupt runs its node twice](18_errors_by_their_words.ipynb#An-interrupt-runs-its-node-twice)
+# - *duplicate tokens, the whole message again at the end*:
+#   [The answer comes twice](#The-answer-comes-twice),
+#   [The answer begins twice](#The-answer-begins-twice)
+# - *empty chunks, tool output or JSON shown to the user*:
+#   [Tool output and empty chunks reach the reader](18_errors_by_their_words.ipynb#Tool-output-and-empty-chunks-reach-the-reader),
+#   [The words of another model in the answer](18_errors_by_their_words.ipynb#The-words-of-another-model-in-the-answer)
+# - *structured output, Pydantic, response_format: nothing streams*:
+#   [Structured output does not stream](18_errors_by_their_words.ipynb#Structured-output-does-not-stream)
+# - *works with invoke, not with ainvoke or astream*:
+#   [This saver is not async](#This-saver-is-not-async),
+#   [No sync invocation](#No-sync-invocation)
+# - *works in a script, not in Jupyter or Colab*:
+#   [asyncio.run cannot be called](#asyncio.run-cannot-be-called),
+#   [This event loop is already running](18_errors_by_their_words.ipynb#This-event-loop-is-already-running)
+# - *Streamlit, Celery, Django, Flask, AWS Lambda, pytest: works once, then fails*:
+#   [Event loop is closed](#Event-loop-is-closed),
+#   [One client for each loop](18_errors_by_their_words.ipynb#One-client-for-each-loop)
+# - *pytest or a script hangs at the end*:
+#   [It is done, and does not end](#It-is-done,-and-does-not-end)
+# - *deadlock, hangs, freezes, no error*:
+#   [It hangs at once](#It-hangs-at-once),
+#   [It hangs as soon as two come](#It-hangs-as-soon-as-two-come),
+#   [The saver hangs without a word](#The-saver-hangs-without-a-word)
+# - *memory or database grows, slower with each turn*:
+#   [The table of checkpoints grows](18_errors_by_their_words.ipynb#The-table-of-checkpoints-grows),
+#   [This model's maximum context length](18_errors_by_their_words.ipynb#This-model's-maximum-context-length)
+# - *slow with many users, health check fails, timeouts under load*:
+#   [Everybody waits for one](#Everybody-waits-for-one),
+#   [Six calls, and only four at once](#Six-calls,-and-only-four-at-once),
+#   [Calls wait for no reason](#Calls-wait-for-no-reason)
+# - *parallel nodes, tools or gather run one after another*:
+#   [Async did not make it faster](#Async-did-not-make-it-faster),
+#   [All cores but one are idle](#All-cores-but-one-are-idle)
+# - *the user closed the tab, tokens still billed*:
+#   [Your reader left, and it writes on](#Your-reader-left,-and-it-writes-on),
+#   [You left, and the model writes on](#You-left,-and-the-model-writes-on)
+# - *stop button, Ctrl+C or cancel does nothing*:
+#   [Stop comes late](#Stop-comes-late),
+#   [The server does not shut down](18_errors_by_their_words.ipynb#The-server-does-not-shut-down)
+# - *contextvars, user id, config or trace lost*:
+#   [Called get_config outside of a runnable context](18_errors_by_their_words.ipynb#Called-get_config-outside-of-a-runnable-context),
+#   [A context variable is gone in the next cell](18_errors_by_their_words.ipynb#A-context-variable-is-gone-in-the-next-cell),
+#   [was created in a different Context](18_errors_by_their_words.ipynb#was-created-in-a-different-Context)
+# - *Python 3.10: config not passed*:
+#   [Words that need another machine](18_errors_by_their_words.ipynb#Words-that-need-another-machine)
+# - *lambda node, coroutine in the state*:
+#   [Expected dict, got](18_errors_by_their_words.ipynb#Expected-dict,-got),
+#   [TypeError, about a coroutine](#TypeError,-about-a-coroutine)
+# - *forgets the conversation, state lost*:
+#   [Every guest is a stranger](#Every-guest-is-a-stranger),
+#   [Two messages, and one is lost](#Two-messages,-and-one-is-lost)
+# - *rate limit with gather, too many requests*:
+#   [max_concurrency does not limit](#max_concurrency-does-not-limit),
+#   [Error code: 429](18_errors_by_their_words.ipynb#Error-code:-429)
+# - *background task disappears, exception swallowed*:
+#   [An error that nobody sees](#An-error-that-nobody-sees),
+#   [Task exception was never retrieved](18_errors_by_their_words.ipynb#Task-exception-was-never-retrieved)
+# - *answer cut off, truncated, incomplete JSON*:
+#   [The answer ends in mid-sentence](18_errors_by_their_words.ipynb#The-answer-ends-in-mid-sentence),
+#   [A broken answer looks complete](#A-broken-answer-looks-complete)
+# - *no token usage, cost is zero*:
+#   [No usage with a base URL](18_errors_by_their_words.ipynb#No-usage-with-a-base-URL)
+# - *newlines or Markdown lost in SSE*:
+#   [Line breaks vanish](18_errors_by_their_words.ipynb#Line-breaks-vanish)
+# - *approval, resume: the tool ran twice, the graph starts again*:
+#   [An interrupt runs its node twice](18_errors_by_their_words.ipynb#An-interrupt-runs-its-node-twice),
+#   [No checkpointer set](18_errors_by_their_words.ipynb#No-checkpointer-set)
+# - *WebSocket closes, reload of uvicorn hangs*:
+#   [Words that need another machine](18_errors_by_their_words.ipynb#Words-that-need-another-machine),
+#   [The server does not shut down](18_errors_by_their_words.ipynb#The-server-does-not-shut-down)
+# - *uvicorn.run in a notebook, port in use*:
+#   [asyncio.run cannot be called](#asyncio.run-cannot-be-called),
+#   [Address already in use](18_errors_by_their_words.ipynb#Address-already-in-use)
+# - *print output missing in a notebook*:
+#   [Output lands somewhere else](#Output-lands-somewhere-else)
+# - *a list instead of a string, type text*:
+#   [Brackets on the screen](#Brackets-on-the-screen)
+# - *empty error message, CancelledError not caught*:
+#   [An error without words](18_errors_by_their_words.ipynb#An-error-without-words)
+# - *MCP tools fail, ExceptionGroup*:
+#   [unhandled errors in a TaskGroup](18_errors_by_their_words.ipynb#unhandled-errors-in-a-TaskGroup),
+#   [Attempted to exit cancel scope in a different task](18_errors_by_their_words.ipynb#Attempted-to-exit-cancel-scope-in-a-different-task),
+#   [No sync invocation](#No-sync-invocation)
+# - *from_conn_string fails, saver has no attribute*:
+#   [Invalid checkpointer provided](18_errors_by_their_words.ipynb#Invalid-checkpointer-provided),
+#   [The connection is closed](18_errors_by_their_words.ipynb#The-connection-is-closed)
+
+# %% [markdown] tags=["cheat-sheet"]
 # ## By their words
 #
 # **In this room**
@@ -98,8 +197,10 @@
 #   `Synchronous calls to AsyncSqliteSaver`
 # - [TypeError, about a coroutine](#TypeError,-about-a-coroutine):
 #   `'coroutine' object is not subscriptable`
+#   `coroutine 'Pregel.ainvoke' was never awaited`
 # - [asyncio.run cannot be called](#asyncio.run-cannot-be-called):
 #   `asyncio.run() cannot be called from a running event loop`
+#   `Can't patch loop of type`
 # - [Event loop is closed](#Event-loop-is-closed):
 #   `Event loop is closed`
 # - [No sync invocation](#No-sync-invocation):
@@ -122,21 +223,34 @@
 #   `Received _AsyncGeneratorContextManager`
 # - [The connection is closed](18_errors_by_their_words.ipynb#The-connection-is-closed):
 #   `no active connection`
-# - [Database is locked](18_errors_by_their_words.ipynb#Database-is-locked)
+# - [Database is locked](18_errors_by_their_words.ipynb#Database-is-locked):
 #   `database is locked`
+# - [SQLite objects created in a thread](18_errors_by_their_words.ipynb#SQLite-objects-created-in-a-thread):
+#   `SQLite objects created in a thread can only be used in that same thread.`
+# - [The pool is not open yet](18_errors_by_their_words.ipynb#The-pool-is-not-open-yet):
+#   `the pool 'menu' is not open yet`
+#   `the pool 'menu' is already closed`
 # - [tool_calls must be followed by tool messages](18_errors_by_their_words.ipynb#tool_calls-must-be-followed-by-tool-messages):
 #   `An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'`
+# - [must be a response to a preceeding message with 'tool_calls'](18_errors_by_their_words.ipynb#must-be-a-response-to-a-preceeding-message-with-'tool_calls')
+# - [Found AIMessages with tool_calls that do not have a corresponding ToolMessage](18_errors_by_their_words.ipynb#Found-AIMessages-with-tool_calls-that-do-not-have-a-corresponding-ToolMessage):
+#   `Found AIMessages with tool_calls that do not have a corresponding ToolMessage.`
+#   `create_react_agent has been moved to`
 # - [This model's maximum context length](18_errors_by_their_words.ipynb#This-model's-maximum-context-length):
 #   `This model's maximum context length is`
 # - [Error code: 429](18_errors_by_their_words.ipynb#Error-code:-429)
 # - [Connection error](18_errors_by_their_words.ipynb#Connection-error):
 #   `Connection error.`
+# - [Cannot send a request, as the client has been closed](18_errors_by_their_words.ipynb#Cannot-send-a-request,-as-the-client-has-been-closed):
+#   `Cannot send a request, as the client has been closed.`
 # - [Request timed out](18_errors_by_their_words.ipynb#Request-timed-out):
 #   `Request timed out.`
 # - [No streaming chunk received](18_errors_by_their_words.ipynb#No-streaming-chunk-received):
 #   `No streaming chunk received for`
 # - [The answer ends in mid-sentence](18_errors_by_their_words.ipynb#The-answer-ends-in-mid-sentence):
 #   `finish_reason: length`
+# - [Structured output does not stream](18_errors_by_their_words.ipynb#Structured-output-does-not-stream):
+#   `Could not parse response content as the length limit was reached`
 # - [The tool's name came twice](18_errors_by_their_words.ipynb#The-tool's-name-came-twice):
 #   `priceprice is not a valid tool`
 # - [Recursion limit reached](18_errors_by_their_words.ipynb#Recursion-limit-reached):
@@ -147,32 +261,49 @@
 #   `Expected dict, got [1]`
 #   `Received no input for __start__`
 # - [Called get_config outside of a runnable context](18_errors_by_their_words.ipynb#Called-get_config-outside-of-a-runnable-context)
+# - [too many values to unpack (expected 2)](18_errors_by_their_words.ipynb#too-many-values-to-unpack-(expected-2)):
+#   `too many values to unpack (expected 2`
 # - [asynchronous generator is already running](18_errors_by_their_words.ipynb#asynchronous-generator-is-already-running):
 #   `aclose(): asynchronous generator is already running`
 #   `anext(): asynchronous generator is already running`
 # - [Attempted to exit cancel scope in a different task](18_errors_by_their_words.ipynb#Attempted-to-exit-cancel-scope-in-a-different-task):
 #   `Attempted to exit cancel scope in a different task than it was entered in`
+# - [was created in a different Context](18_errors_by_their_words.ipynb#was-created-in-a-different-Context)
 # - [attached to a different loop](18_errors_by_their_words.ipynb#attached-to-a-different-loop):
 #   `is bound to a different event loop`
 # - [no running event loop](18_errors_by_their_words.ipynb#no-running-event-loop):
 #   `There is no current event loop in thread`
 # - [This event loop is already running](18_errors_by_their_words.ipynb#This-event-loop-is-already-running)
+# - [Cannot schedule new futures after shutdown](18_errors_by_their_words.ipynb#Cannot-schedule-new-futures-after-shutdown):
+#   `cannot schedule new futures after shutdown`
 # - [async_generator can't be used in 'await' expression](18_errors_by_their_words.ipynb#async_generator-can't-be-used-in-'await'-expression):
 #   `object async_generator can't be used in 'await' expression`
 #   `'async for' requires an object with __aiter__ method, got generator`
+# - [No synchronous function provided](18_errors_by_their_words.ipynb#No-synchronous-function-provided):
+#   `No synchronous function provided to "reply"`
 # - [unhandled errors in a TaskGroup](18_errors_by_their_words.ipynb#unhandled-errors-in-a-TaskGroup):
 #   `unhandled errors in a TaskGroup (1 sub-exception)`
 # - [cannot reuse already awaited coroutine](18_errors_by_their_words.ipynb#cannot-reuse-already-awaited-coroutine)
 # - [Task exception was never retrieved](18_errors_by_their_words.ipynb#Task-exception-was-never-retrieved)
+# - [Object of type AIMessageChunk is not JSON serializable](18_errors_by_their_words.ipynb#Object-of-type-AIMessageChunk-is-not-JSON-serializable):
+#   `'tuple' object has no attribute 'encode'`
+# - [Caught handled exception, but response already started](18_errors_by_their_words.ipynb#Caught-handled-exception,-but-response-already-started):
+#   `Caught handled exception, but response already started.`
 # - [Type is not msgpack serializable](18_errors_by_their_words.ipynb#Type-is-not-msgpack-serializable):
 #   `Type is not msgpack serializable: generator`
+# - [Deserializing unregistered type](18_errors_by_their_words.ipynb#Deserializing-unregistered-type):
+#   `Deserializing unregistered type __main__.Order from checkpoint.`
 # - [The server does not shut down](18_errors_by_their_words.ipynb#The-server-does-not-shut-down):
 #   `Waiting for connections to close. (CTRL+C to force quit)`
 #   `timeout graceful shutdown exceeded`
+# - [Address already in use](18_errors_by_their_words.ipynb#Address-already-in-use):
+#   `address already in use`
 #
 # **There too, and nothing is raised**
 #
+# - [An error without words](18_errors_by_their_words.ipynb#An-error-without-words)
 # - [The words of another model in the answer](18_errors_by_their_words.ipynb#The-words-of-another-model-in-the-answer)
+# - [Tool output and empty chunks reach the reader](18_errors_by_their_words.ipynb#Tool-output-and-empty-chunks-reach-the-reader)
 # - [No usage with a base URL](18_errors_by_their_words.ipynb#No-usage-with-a-base-URL)
 # - [An interrupt runs its node twice](18_errors_by_their_words.ipynb#An-interrupt-runs-its-node-twice)
 # - [The table of checkpoints grows](18_errors_by_their_words.ipynb#The-table-of-checkpoints-grows)
@@ -277,7 +408,7 @@ import subprocess
 import sys
 
 
-async def apart(main, seconds=30, modules="threading"):
+async def apart(main, seconds=120, modules="threading"):
     code = f"import asyncio, faulthandler, {modules}\n"
     code += inspect.getsource(main)
     code += f"faulthandler.dump_traceback_later({seconds}, exit=True)\n"
@@ -294,7 +425,8 @@ async def apart(main, seconds=30, modules="threading"):
     print(ran.stdout.decode(), end="")
     if "Timeout" in said:
         at = re.search(r'"<string>", line (\d+)', said)
-        print("hangs at:", code.splitlines()[int(at[1]) - 1].strip())
+        number = int(at[1]) if at else 0
+        print("hangs at:", ["its end", *code.splitlines()][number].strip())
     elif ran.returncode:
         print(said.splitlines()[-1])
 
@@ -537,6 +669,31 @@ async def in_its_loop():
 await apart(in_its_loop, 2, modules="langgraph.checkpoint.sqlite.aio")
 
 # %% [markdown]
+# ## It is done, and does not end
+#
+# [aiosqlite#369](https://github.com/omnilib/aiosqlite/issues/369),
+# [ogx#4587](https://github.com/ogx-ai/ogx/issues/4587) ·
+# [lesson 14](14_async_memory.ipynb)
+#
+# A script or pytest prints its last line and hangs. **Why.** A connection of
+# aiosqlite has a thread, which Python waits for, since aiosqlite 0.22.
+# **Mend.** Close every saver: `async with`, or a fixture that closes it.
+
+
+# %%
+async def left_open():
+    import aiosqlite
+
+    async with aiosqlite.connect(":memory:"):
+        print("the first one is closed")
+    global kept  # as an app keeps its saver
+    kept = await aiosqlite.connect(":memory:")
+    print("the second one is not")
+
+
+await apart(left_open, 2, modules="aiosqlite")
+
+# %% [markdown]
 # ## They arrive all at once
 #
 # [langgraph#78](https://github.com/langchain-ai/langgraph/issues/78) ·
@@ -667,11 +824,11 @@ print(answer.text)
 # %% [markdown]
 # ## TypeError, about a coroutine
 #
-# **It says** `'coroutine' object is not subscriptable`
+# **It says** `'coroutine' object is not subscriptable` · `coroutine 'Pregel.ainvoke' was never awaited`
 #
 # With `for` instead of `async for`: `'async_generator' object is not
-# iterable`. Where nobody looks at the result, only a warning, later on and
-# often under another cell: `coroutine 'Pregel.ainvoke' was never awaited`.
+# iterable`. Where nobody looks at the result there is only a warning, later
+# on and often under another cell.
 #
 # [python-tgpt#60](https://github.com/Simatwa/python-tgpt/issues/60) ·
 # [azure-sdk-for-python#45308](https://github.com/Azure/azure-sdk-for-python/issues/45308)
@@ -684,6 +841,14 @@ call = agent.ainvoke(ASK)
 stream = agent.astream(ASK)
 print(type(call).__name__, "and", type(stream).__name__)
 call["messages"]
+
+# %%
+import warnings
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    agent.ainvoke(ASK)
+print(caught[0].message)
 
 # %% [markdown]
 # **Why.** A forgotten word. **Mend.** `await` where Python says `coroutine`,
@@ -698,7 +863,9 @@ print(len(parts), "part")
 # %% [markdown]
 # ## asyncio.run cannot be called
 #
-# **It says** `asyncio.run() cannot be called from a running event loop`
+# **It says** `asyncio.run() cannot be called from a running event loop` · `Can't patch loop of type`
+#
+# In a server, `nest_asyncio` meets uvloop, and gives up with the second.
 #
 # [crawl4ai#563](https://github.com/unclecode/crawl4ai/issues/563) ·
 # [nest_asyncio#44](https://github.com/erdewit/nest_asyncio/issues/44) ·
@@ -724,6 +891,10 @@ async def nested():
     except RuntimeError as error:
         print(error)
 
+    try:
+        nest_asyncio.apply(object())  # stands for a uvloop.Loop
+    except ValueError as error:
+        print(error)
     nest_asyncio.apply()
     for run in (awaits, nests):
         await asyncio.gather(run("fast", 0.1), run("slow", 0.4))

@@ -17,20 +17,41 @@
 
 # %%
 import asyncio
+import json
+import logging
+import sqlite3
+import threading
+import warnings
 from contextlib import aclosing
+from contextvars import ContextVar
+from logging.handlers import BufferingHandler
+from typing import Annotated, TypedDict
 
 from workshop.model import connect  # missing? pip install "./[lessons]"
 
 model = connect()
+import anyio
+import httpx2
+import openai
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import StreamingResponse
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, ToolMessage, trim_messages
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
 
 llm = ChatOpenAI(model=model.name, max_retries=0, stream_chunk_timeout=None)
+
+
+def price(dish: str) -> str:
+    """Look up the price of a dish."""
+    return "9 euros"
+
+
 agent = create_agent(llm, tools=[])
+waiter = create_agent(llm, tools=[price])
 ASK = {"messages": [("user", "What is the price of the soup?")]}
 TABLE = {"configurable": {"thread_id": "1"}}
 
@@ -155,7 +176,6 @@ await said(chat.ainvoke(ASK, TABLE))
 
 # %%
 import os
-import sqlite3
 import tempfile
 
 import aiosqlite
@@ -173,6 +193,62 @@ async with aiosqlite.connect(path, timeout=0.1) as connection:
     await said(chat.ainvoke(ASK, TABLE))
     other.close()
 folder.cleanup()
+
+# %% [markdown]
+# ## SQLite objects created in a thread
+#
+# **It says** `SQLite objects created in a thread can only be used in that same thread.`
+#
+# [langgraph PR 3857](https://github.com/langchain-ai/langgraph/pull/3857),
+# [mem0#3184](https://github.com/mem0ai/mem0/issues/3184) ·
+# [lesson 14](14_async_memory.ipynb)
+#
+# **Why.** A `SqliteSaver` on a connection of yours, and a `def` endpoint or
+# node in another thread. **Mend.** `check_same_thread=False`, as
+# `from_conn_string` does; in async code, `AsyncSqliteSaver`.
+
+# %%
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+
+def welcome(state):
+    return {"messages": [("ai", "Welcome!")]}
+
+
+def in_another_thread(**options):
+    connection = sqlite3.connect(":memory:", **options)
+    chat = graph_of(welcome, SqliteSaver(connection))
+    return asyncio.to_thread(chat.invoke, ASK, TABLE)
+
+
+try:
+    await in_another_thread()
+except sqlite3.ProgrammingError as error:
+    print(str(error).partition(". ")[0] + ".")
+await said(in_another_thread(check_same_thread=False))
+
+# %% [markdown]
+# ## The pool is not open yet
+#
+# **It says** `the pool 'menu' is not open yet` · `the pool 'menu' is already closed`
+#
+# [deer-flow#3373](https://github.com/bytedance/deer-flow/issues/3373),
+# [langgraph#4214](https://github.com/langchain-ai/langgraph/issues/4214) ·
+# [lesson 15](15_shared_memory.ipynb)
+#
+# **Why.** An `AsyncConnectionPool` opens in a running loop, so it is made
+# with `open=False`, and nobody opened it; or the app's shutdown closed it
+# while runs went on. A closed pool opens no more. **Mend.** `async with pool`
+# in the `lifespan`, and end the runs before it ends.
+
+# %%
+from psycopg_pool import AsyncConnectionPool
+
+pool = AsyncConnectionPool(open=False, name="menu", min_size=0, max_size=1)
+await said(pool.getconn())
+async with pool:
+    print("works: closed is", pool.closed)
+await said(pool.getconn())
 
 # %% [markdown]
 # ## tool_calls must be followed by tool messages
@@ -223,6 +299,57 @@ state = await chat.ainvoke({"messages": [("user", "Hello?")]}, TABLE)
 print(state["messages"][-1].type)
 
 # %% [markdown]
+# ## must be a response to a preceeding message with 'tool_calls'
+#
+# **It says** `must be a response to a preceeding message with 'tool_calls'`
+#
+# [langgraph-supervisor-py#122](https://github.com/langchain-ai/langgraph-supervisor-py/issues/122),
+# [langchain PR 35313](https://github.com/langchain-ai/langchain/pull/35313), open ·
+# [lesson 15](15_shared_memory.ipynb)
+#
+# **Why.** Somebody cut the conversation between a tool call and its result,
+# often `trim_messages`. **Mend.** `start_on="human"`: it never begins with a
+# result.
+
+# %%
+talk = [
+    ("user", "What is the soup?"),
+    AIMessage("", tool_calls=[{"name": "price", "args": {}, "id": "1"}]),
+    ToolMessage("9 euros", tool_call_id="1"),
+    ("user", "Thank you."),
+]
+last = {"max_tokens": 2, "token_counter": len, "strategy": "last"}
+await said(llm.ainvoke(trim_messages(talk, **last)))
+whole_turns = trim_messages(talk, start_on="human", **last)
+answer = await llm.ainvoke(whole_turns)
+print("works:", answer.type)
+
+# %% [markdown]
+# ## Found AIMessages with tool_calls that do not have a corresponding ToolMessage
+#
+# **It says** `Found AIMessages with tool_calls that do not have a corresponding ToolMessage.` · `create_react_agent has been moved to`
+#
+# [lesson 16](16_ask_a_human.ipynb)
+#
+# **Why.** The older `create_react_agent` looks for calls without a result
+# itself, before it asks the model. **Mend.** `close_open_calls`, above; and
+# `create_agent` from `langchain.agents`, which has taken its place.
+
+# %%
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    from langgraph.prebuilt import create_react_agent
+
+    older = create_react_agent(llm, tools=[])
+print(str(caught[0].message).partition(". ")[0])
+call = {"name": "price", "args": {}, "id": "call-1"}
+asked = [("user", "What is the price?"), AIMessage("", tool_calls=[call])]
+try:
+    await older.ainvoke({"messages": asked})
+except ValueError as error:
+    print(str(error).partition(". ")[0] + ".")
+
+# %% [markdown]
 # ## This model's maximum context length
 #
 # **It says** `This model's maximum context length is`
@@ -235,8 +362,6 @@ print(state["messages"][-1].type)
 # it, or summarize it; what is stored may stay.
 
 # %%
-from langchain_core.messages import trim_messages
-
 long = [("user", "Tell me a long story about soup. " * 40), ("user", "Hi!")]
 model.pace(context_tokens=100)
 await said(llm.ainvoke(long))
@@ -307,6 +432,25 @@ except Exception as error:
     print(" because:", first_cause(error))
 
 # %% [markdown]
+# ## Cannot send a request, as the client has been closed
+#
+# **It says** `Cannot send a request, as the client has been closed.`
+#
+# [httpx2#499](https://github.com/pydantic/httpx2/issues/499) ·
+# [lesson 12](12_retries_and_limits.ipynb)
+#
+# **Why.** The model outlived its client: `async with` had ended. With
+# retries, or in `ChatOpenAI`, this is the cause under `Connection error.`
+# **Mend.** Open the client where the app lives, in its `lifespan`.
+
+# %%
+client = httpx2.AsyncClient()
+await client.aclose()
+await said(client.get(f"{model.base_url}/models"))
+async with httpx2.AsyncClient() as client:
+    await said(client.get(f"{model.base_url}/models"))
+
+# %% [markdown]
 # ## Request timed out
 #
 # **It says** `Request timed out.`
@@ -322,6 +466,42 @@ hasty = ChatOpenAI(model=model.name, max_retries=0, timeout=0.2)
 model.fault("stall", after_tokens=0)
 await said(hasty.ainvoke("Hello"))
 await said(llm.ainvoke("Hello"))
+
+# %% [markdown]
+# ## An error without words
+#
+# Nothing is printed after the colon.
+# [lesson 06](06_stop_limit_retry.ipynb)
+#
+# **Why.** `TimeoutError` and `CancelledError` carry no text, nor does AnyIO's
+# `ClosedResourceError`; and `except Exception` does not see a cancel at all.
+# **Mend.** Print `repr(error)`. Clean up in `finally`, and let a cancel pass.
+
+
+# %%
+async def too_slow():
+    async with asyncio.timeout(0.01):
+        await asyncio.sleep(1)
+
+
+async def to_a_closed_stream():
+    sender, receiver = anyio.create_memory_object_stream(1)
+    receiver.close()
+    sender.close()
+    await sender.send("soup")
+
+
+for fails in (too_slow, to_a_closed_stream):
+    try:
+        await fails()
+    except Exception as error:
+        print("error:", error, "| repr:", repr(error))
+
+task = asyncio.create_task(asyncio.sleep(1))
+await asyncio.sleep(0)
+task.cancel()
+await asyncio.wait([task])
+print("is an Exception:", issubclass(asyncio.CancelledError, Exception))
 
 # %% [markdown]
 # ## No streaming chunk received
@@ -342,7 +522,8 @@ strict = ChatOpenAI(
     stream_chunk_timeout=0.3,
 )
 model.fault("stall", after_tokens=2)
-await stream_it(strict)
+async for chunk in strict.astream("What is LangGraph?"):
+    print(chunk.text, end="|")
 
 # %% [markdown]
 # ## The answer ends in mid-sentence
@@ -372,6 +553,47 @@ model.fault("no_done")
 print("finish_reason:", await how_it_ended(llm))
 
 # %% [markdown]
+# ## Structured output does not stream
+#
+# **It says** `Could not parse response content as the length limit was reached`
+#
+# [langgraphjs#267](https://github.com/langchain-ai/langgraphjs/issues/267) ·
+# [lesson 05](05_token_streaming.ipynb)
+#
+# You wait, and get one object at the end. **Why.** A Pydantic object is whole
+# or it is not. A cut answer (`max_tokens`) is not. **Mend.** For parts, a
+# schema as `TypedDict` or dict: its stream yields dicts that grow.
+
+# %%
+from pydantic import BaseModel
+
+
+class Dish(BaseModel):
+    """A dish with its price."""
+
+    name: str
+    euros: int
+
+
+class DishSoFar(TypedDict):
+    """A dish with its price."""
+
+    name: str
+    euros: int
+
+
+for schema in (Dish, DishSoFar):
+    parser = llm.with_structured_output(schema, method="function_calling")
+    parts = [part async for part in parser.astream("The soup, please")]
+    print(schema.__name__, "comes in several parts:", len(parts) > 1)
+
+cut = ChatOpenAI(model=model.name, max_tokens=2).with_structured_output(Dish)
+try:
+    await cut.ainvoke("The soup, please")
+except openai.LengthFinishReasonError as error:
+    print(str(error).partition(" - ")[0])
+
+# %% [markdown]
 # ## The words of another model in the answer
 #
 # Nothing is raised.
@@ -381,7 +603,7 @@ print("finish_reason:", await how_it_ended(llm))
 #
 # **Why.** `messages` mode hears every model of the run: a summary, a guard, a
 # model in a tool. They share the run's callbacks. **Mend.** Tag them
-# `nostream`.
+# `nostream`, as LangChain's `SummarizationMiddleware` does in langchain 1.5.2.
 
 
 # %%
@@ -404,6 +626,28 @@ for tags in ([], ["nostream"]):
     print(tags, "answers heard:", len(speakers))
 
 # %% [markdown]
+# ## Tool output and empty chunks reach the reader
+#
+# Nothing is raised.
+# [langchain#35276](https://github.com/langchain-ai/langchain/issues/35276), open ·
+# [lesson 05](05_token_streaming.ipynb)
+#
+# **Why.** `messages` mode has all messages of a run: the results of tools,
+# chunks that carry a tool's arguments, a first one with only the role, a
+# last one with only the usage. **Mend.** Type and text, both.
+
+# %%
+seen = []
+shown = []
+async for message, about in waiter.astream(ASK, stream_mode="messages"):
+    seen.append(message)
+    if message.type == "AIMessageChunk" and message.text:
+        shown.append(message)
+print("without text:", sum(not message.text for message in seen) > 0)
+print("of tools:", sum(message.type == "tool" for message in seen))
+print("the reader's are all of the model:", len(shown) < len(seen))
+
+# %% [markdown]
 # ## The tool's name came twice
 #
 # **It says** `priceprice is not a valid tool`
@@ -414,14 +658,7 @@ for tags in ([], ["nostream"]):
 # chunks joins them. **Mend.** At the server. Until then look at
 # `tool_calls[…]["name"]` before you trust it.
 
-
 # %%
-def price(dish: str) -> str:
-    """Look up the price of a dish."""
-    return "9 euros"
-
-
-waiter = create_agent(llm, tools=[price])
 model.fault("doubled_name")
 async for message, about in waiter.astream(ASK, stream_mode="messages"):
     if message.type == "tool":
@@ -483,7 +720,6 @@ await said(endless.ainvoke(ASK, {"recursion_limit": 5}))
 
 # %%
 import operator
-from typing import Annotated, TypedDict
 
 
 class Once(TypedDict):
@@ -559,6 +795,36 @@ async for part in graph_of(inside).astream(ASK, stream_mode="custom"):
     print("works:", part)
 
 # %% [markdown]
+# ## too many values to unpack (expected 2)
+#
+# **It says** `too many values to unpack (expected 2`
+#
+# [langgraph#5932](https://github.com/langchain-ai/langgraph/issues/5932) ·
+# [lesson 03](03_astream_modes.ipynb)
+#
+# **Why.** What a part is depends on the call. `messages` gives pairs, a list
+# of modes puts the mode in front, `subgraphs=True` a namespace. **Mend.**
+# `version="v2"`: every part is a dict with `type`, `ns` and `data`.
+
+
+# %%
+async def first_pair(stream):
+    async for message, about in stream:
+        return message.type
+
+
+async def first_of_v2(stream):
+    async for part in stream:
+        if part["type"] == "messages":
+            message, _ = part["data"]
+            return message.type
+
+
+both = {"stream_mode": ["messages", "updates"], "subgraphs": True}
+await said(first_pair(agent.astream(ASK, **both)))
+await said(first_of_v2(agent.astream(ASK, version="v2", **both)))
+
+# %% [markdown]
 # ## asynchronous generator is already running
 #
 # **It says** `aclose(): asynchronous generator is already running` · `anext(): asynchronous generator is already running`
@@ -597,10 +863,8 @@ model.pace(ttft=0)
 # or a server whose reader left. **Mend.** Enter and leave such a block in one
 # task; let a queue carry what it yields.
 
+
 # %%
-import anyio
-
-
 async def with_a_scope():
     with anyio.CancelScope():
         yield "first"
@@ -616,6 +880,46 @@ await said(stream.aclose())
 
 async with aclosing(with_a_scope()) as stream:
     await said(anext(stream))
+
+# %% [markdown]
+# ## was created in a different Context
+#
+# **It says** `was created in a different Context`
+#
+# With tracing: `Failed to detach context`.
+#
+# [langfuse#13590](https://github.com/langfuse/langfuse/issues/13590), open,
+# [openlit#1369](https://github.com/openlit/openlit/issues/1369) ·
+# [lesson 08](08_when_the_reader_leaves.ipynb)
+#
+# **Why.** A generator set a context variable, for a trace, and waits at its
+# `yield`. Another task closes it, which has another context. Usually only the
+# log is full. **Mend.** Read and close a stream in one task, with `aclosing`.
+
+# %%
+span = ContextVar("span", default="none")
+
+
+async def traced():
+    token = span.set("answer")
+    try:
+        yield "first"
+    finally:
+        span.reset(token)
+
+
+async def close(stream):
+    await stream.aclose()
+
+
+stream = traced()
+await anext(stream)
+try:
+    await asyncio.create_task(close(stream))
+except ValueError as error:
+    print("ValueError:", str(error).partition("> ")[2].partition("> ")[2])
+async with aclosing(traced()) as stream:
+    print("works:", await anext(stream))
 
 # %% [markdown]
 # ## attached to a different loop
@@ -663,10 +967,8 @@ await said(in_a_loop_of_its_own(asyncio.Lock()))
 # The mend for Celery, Streamlit, pytest and Django, as a function. The model
 # lives as long as the job.
 
+
 # %%
-import openai
-
-
 async def one_job(question):
     async with openai.DefaultAsyncHttpxClient() as client:
         own = ChatOpenAI(model=model.name, http_async_client=client)
@@ -692,9 +994,6 @@ for job in (1, 2, 3):
 
 
 # %%
-import threading
-
-
 def in_a_thread():
     asyncio.get_running_loop()
 
@@ -742,6 +1041,34 @@ await said(greet({}))
 await said(asyncio.to_thread(run_sync))
 
 # %% [markdown]
+# ## Cannot schedule new futures after shutdown
+#
+# **It says** `cannot schedule new futures after shutdown`
+#
+# At the end of a script: `cannot schedule new futures after interpreter
+# shutdown`.
+#
+# [OpenHands#7958](https://github.com/OpenHands/OpenHands/issues/7958) ·
+# [lesson 01](01_sync_vs_async.ipynb)
+#
+# **Why.** A pool of threads has ended, and a call still wants one: the
+# `with` around it is over, or the main thread left before its tasks. **Mend.**
+# Await all work inside of the `with`, and before `main` returns.
+
+# %%
+from concurrent.futures import ThreadPoolExecutor
+
+
+async def use_the_pool(pool):
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(pool, len, "soup")
+
+
+with ThreadPoolExecutor(1) as pool:
+    await said(use_the_pool(pool))
+await said(use_the_pool(pool))
+
+# %% [markdown]
 # ## async_generator can't be used in 'await' expression
 #
 # **It says** `object async_generator can't be used in 'await' expression`
@@ -783,6 +1110,27 @@ async def loops_over_astream():
 
 await said(loops_over_stream())
 await said(loops_over_astream())
+
+# %% [markdown]
+# ## No synchronous function provided
+#
+# **It says** `No synchronous function provided to "reply"`
+#
+# [langgraph#2928](https://github.com/langchain-ai/langgraph/issues/2928) ·
+# [lesson 01](01_sync_vs_async.ipynb)
+#
+# **Why.** The node is an `async def`, and the graph was called with `invoke`
+# or `stream`: by you, or by a `def` node around it. **Mend.** `ainvoke` and
+# `astream`, all the way up.
+
+
+# %%
+async def calls_invoke(graph):
+    return graph.invoke(ASK)
+
+
+await said(calls_invoke(graph_of(greet)))
+await said(graph_of(greet).ainvoke(ASK))
 
 # %% [markdown]
 # ## unhandled errors in a TaskGroup
@@ -945,12 +1293,82 @@ for durability in ("async", "exit"):
 # **Mend.** Send JSON, or let a library format the event.
 
 # %%
-import json
-
 text = "soup\n\ncake"
 print("by hand:", f"data: {text}\n\n".split("\n\n")[0])
 line = f"data: {json.dumps(text)}\n\n".split("\n\n")[0]
 print("as JSON:", repr(json.loads(line.removeprefix("data: "))))
+
+# %% [markdown]
+# ## Object of type AIMessageChunk is not JSON serializable
+#
+# **It says** `Object of type AIMessageChunk is not JSON serializable` · `'tuple' object has no attribute 'encode'`
+#
+# [langchain-postgres#235](https://github.com/langchain-ai/langchain-postgres/issues/235),
+# [langflow#3814](https://github.com/langflow-ai/langflow/issues/3814) ·
+# [lesson 07](07_fastapi_streaming.ipynb)
+#
+# **Why.** A stream of a graph has objects in it, and a response wants text.
+# **Mend.** Send `message.text`; where the browser needs more, a dict that you
+# build, or `message.model_dump(mode="json")`.
+
+
+# %%
+async def as_json(message):
+    return json.dumps(message)
+
+
+async def as_body(stream):
+    response = StreamingResponse(stream)
+
+    async def no_network(*message):
+        return {"type": "http.request"}
+
+    await response.stream_response(no_network)
+
+
+async for message, about in agent.astream(ASK, stream_mode="messages"):
+    pass
+await said(as_json(message))
+await said(as_body(agent.astream(ASK, stream_mode="messages")))
+await said(as_json(message.text))
+await said(as_json(message.model_dump(mode="json")))
+
+# %% [markdown]
+# ## Caught handled exception, but response already started
+#
+# **It says** `Caught handled exception, but response already started.`
+#
+# uvicorn logs it under `Exception in ASGI application`.
+#
+# [vllm#22341](https://github.com/vllm-project/vllm/issues/22341) ·
+# [lesson 09](09_resume_streaming.ipynb)
+#
+# **Why.** An `HTTPException` in mid-stream: the status 200 is out already,
+# and cannot be changed. **Mend.** Check what can be checked before you
+# return the response; later on, send an event `error`.
+
+# %%
+app = FastAPI()
+
+
+@app.get("/late")
+async def late():
+    async def body():
+        yield "first"
+        raise HTTPException(404, "no such dish")
+
+    return StreamingResponse(body())
+
+
+@app.get("/early")
+async def early():
+    raise HTTPException(404, "no such dish")
+
+
+inside = httpx2.ASGITransport(app)
+async with httpx2.AsyncClient(transport=inside, base_url="http://app") as http:
+    await said(http.get("/late"))
+    await said(http.get("/early"))
 
 # %% [markdown]
 # ## Type is not msgpack serializable
@@ -985,6 +1403,41 @@ for node in (serve_a_stream, serve_data):
     await said(chat.ainvoke({"food": None}, TABLE))
 
 # %% [markdown]
+# ## Deserializing unregistered type
+#
+# **It says** `Deserializing unregistered type __main__.Order from checkpoint.`
+#
+# [langgraph#7695](https://github.com/langchain-ai/langgraph/issues/7695), open ·
+# [lesson 14](14_async_memory.ipynb)
+#
+# **Why.** The state holds a class of yours, and a saver that reads it makes
+# objects of any class that it finds named there. It warns since
+# langgraph-checkpoint 4.0.1. **Mend.** Name your classes.
+
+# %%
+from dataclasses import dataclass
+
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+
+@dataclass
+class Order:
+    dish: str
+
+
+log = BufferingHandler(99)
+logging.getLogger("langgraph").addHandler(log)
+for serializer in (
+    JsonPlusSerializer(),
+    JsonPlusSerializer(allowed_msgpack_modules=[("__main__", "Order")]),
+):
+    log.flush()
+    stored = serializer.dumps_typed(Order("soup"))
+    print(serializer.loads_typed(stored))
+    for record in log.buffer:
+        print(record.getMessage().partition(". ")[0] + ".")
+
+# %% [markdown]
 # ## The server does not shut down
 #
 # **It says** `Waiting for connections to close. (CTRL+C to force quit)`
@@ -998,13 +1451,7 @@ for node in (serve_a_stream, serve_data):
 # streams yourself in the `lifespan`, with an event that says so.
 
 # %%
-import logging
-from logging.handlers import BufferingHandler
-
-import httpx2
 import uvicorn
-from fastapi import FastAPI
-from fastapi.responses import StreamingResponse
 
 app = FastAPI()
 
@@ -1058,6 +1505,35 @@ for record in log.buffer:
         print(record.getMessage())
 
 # %% [markdown]
+# ## Address already in use
+#
+# **It says** `address already in use`
+#
+# [lesson 07](07_fastapi_streaming.ipynb)
+#
+# **Why.** The server of the cell that you ran before still has the port; it
+# ends with its task, not with its cell. **Mend.** Port 0 takes a free one;
+# and end a server before you start the next: `async with serve(app)`.
+
+# %%
+import socket
+
+
+async def serve_at(port):
+    server = await asyncio.start_server(print, "127.0.0.1", port)
+    server.close()
+    return "it has a port"
+
+
+with socket.create_server(("127.0.0.1", 0)) as taken:
+    port = taken.getsockname()[1]
+    try:
+        await serve_at(port)
+    except OSError as error:
+        print("OSError:", error.strerror.lower().partition(": ")[2])
+await said(serve_at(0))
+
+# %% [markdown]
 # ## A context variable is gone in the next cell
 #
 # Nothing is raised. [ipykernel#749](https://github.com/ipython/ipykernel/issues/749)
@@ -1066,8 +1542,6 @@ for record in log.buffer:
 # of the context. **Mend.** Set and use it in one cell, or pass the value.
 
 # %%
-from contextvars import ContextVar
-
 table = ContextVar("table", default="no table")
 
 
@@ -1091,6 +1565,16 @@ print(await asyncio.create_task(seat()), "inside,", table.get(), "outside")
 # | `Missing credentials. Please pass an` `api_key` | no `OPENAI_API_KEY`: [lesson 00](00_start_here.ipynb) |
 # | `Psycopg cannot use the 'ProactorEventLoop'` | Windows: set `WindowsSelectorEventLoopPolicy` first |
 # | `upstream prematurely closed connection` | a proxy's read timeout: [lesson 10](10_streaming_service.ipynb) |
+# | all at once, behind nginx or gzip | `proxy_buffering off`, or the header `X-Accel-Buffering: no`; no compression: [lesson 10](10_streaming_service.ipynb) |
+# | `relation "checkpoints" does not exist` | `await saver.setup()`, once: [lesson 15](15_shared_memory.ipynb) |
+# | `Cannot call "send" once a close message has been sent.` | a WebSocket whose reader left: catch `WebSocketDisconnect`, [solara#1013](https://github.com/widgetti/solara/issues/1013) |
+# | `IOPub message rate exceeded` | a print for each token: print less often, or a widget: [lesson 05](05_token_streaming.ipynb) |
+# | `Python 3.11 or later required to use this in an async context` | Python 3.10 loses the run's context at each task: pass `config` on, or a newer Python, [langgraph PR 7041](https://github.com/langchain-ai/langgraph/pull/7041) |
+# | `'Connection' object has no attribute 'is_alive'` | an old saver with aiosqlite 0.22: mended since langgraph-checkpoint-sqlite 3.0.3, [langgraph PR 6699](https://github.com/langchain-ai/langgraph/pull/6699) |
+# | `unexpected keyword argument 'proxies'` | an old openai with httpx 0.28: mended since openai 1.55.3 |
+# | `Incorrect API key provided` | the key of another provider or project: [lesson 00](00_start_here.ipynb) |
+# | `must be verified to stream this model` | OpenAI streams it to verified organizations only: `disable_streaming=True` |
+# | `unknown async library, or not in async context` | nest-asyncio hides the running task from AnyIO: `await` instead |
 
 # %% [markdown]
 # ## Keep

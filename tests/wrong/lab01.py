@@ -74,7 +74,9 @@ async def starts_the_range_at_one(graph, tables):
     return [state["messages"][-1].text for state in states]
 
 
-@wrong("01.0", "a call failed, and its error did not pass on")
+@wrong(
+    "01.0", "a call failed (a bug in a node), and its error did not pass on"
+)
 async def gathers_the_errors_of_tables(graph, tables):
     calls = [answer_one(graph, table) for table in range(tables)]
     return await asyncio.gather(*calls, return_exceptions=True)
@@ -200,13 +202,15 @@ async def sorts_them(graph, questions):
     return sorted(await asyncio.gather(*(answer(graph, q) for q in questions)))
 
 
-@wrong("01.1", "3 texts came back for 4 questions")
+@wrong("01.1", "3 texts came back for 120 questions")
 async def knows_three(graph, questions):
     calls = [answer(graph, questions[n]) for n in (0, 1, 2)]
     return await asyncio.gather(*calls)
 
 
-@wrong("01.1", "a call failed, and its error did not pass on")
+@wrong(
+    "01.1", "a call failed (a bug in a node), and its error did not pass on"
+)
 async def gathers_the_errors(graph, questions):
     calls = [answer(graph, question) for question in questions]
     return await asyncio.gather(*calls, return_exceptions=True)
@@ -398,8 +402,7 @@ def forgets_await(llm):
 
 @wrong(
     "01.2",
-    "20 calls of the graph asked the model 1 time: each has a question of "
-    "its own",
+    "20 calls of the graph asked the model 1 time: each asks it",
 )
 def shares_one_future(llm):
     shared = []
@@ -415,7 +418,7 @@ def shares_one_future(llm):
 
 @wrong(
     "01.2",
-    "at most 30 of 60 requests were in flight: a lock or a semaphore holds "
+    "at most 30 of 120 requests were in flight: a lock or a semaphore holds "
     "the others back",
 )
 def lets_thirty_through(llm):

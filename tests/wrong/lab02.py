@@ -213,7 +213,7 @@ async def leaves_the_menu_out(graph, question, read_menu):
 MENUS = []
 
 
-@wrong("02.1", "`read_menu` was not called for this order")
+@wrong("02.1", "the model did not get what `read_menu` returned")
 async def reads_the_menu_once_for_all(graph, question, read_menu):
     if not MENUS:
         MENUS.append(await asyncio.to_thread(read_menu))
@@ -604,7 +604,11 @@ async def makes_a_context_manager(play, dine):
         return await dine()
 
 
-@right("02.3")
+@wrong(
+    "02.3",
+    "after a return, the band was cancelled again while it packed up: its "
+    "`finally` was cut off",
+)
 async def lets_anyio_do_it(play, dine):
     async with anyio.create_task_group() as group:
         group.start_soon(play)

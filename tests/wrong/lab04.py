@@ -334,7 +334,7 @@ async def reads_pairs(graph, order):
 
 @wrong(
     "04.3",
-    "it counted 33 of 47 tokens: calls in a tool, in an inner graph or "
+    "it counted 80 of 89 tokens: calls in a tool, in an inner graph or "
     "of a model tagged `nostream` are missing",
 )
 async def sums_the_state(graph, order):
@@ -348,7 +348,7 @@ async def sums_the_state(graph, order):
 
 @wrong(
     "04.3",
-    "it counted 45 of 47 tokens: calls in a tool, in an inner graph or "
+    "it counted 85 of 89 tokens: calls in a tool, in an inner graph or "
     "of a model tagged `nostream` are missing",
 )
 async def sums_the_tokens_of_messages(graph, order):
@@ -364,7 +364,7 @@ async def sums_the_tokens_of_messages(graph, order):
 
 @wrong(
     "04.3",
-    "it counted 86 tokens of 47: only `output_tokens` count, and each "
+    "it counted 131 tokens of 89: only `output_tokens` count, and each "
     "call once",
 )
 async def counts_all_tokens(graph, order):
@@ -377,7 +377,7 @@ async def counts_all_tokens(graph, order):
 
 @wrong(
     "04.3",
-    "it counted 6 of 47 tokens: calls in a tool, in an inner graph or of "
+    "it counted 6 of 89 tokens: calls in a tool, in an inner graph or of "
     "a model tagged `nostream` are missing",
 )
 async def counts_the_calls(graph, order):
@@ -402,7 +402,7 @@ async def waits_for_another_event(graph, order):
 
 @wrong(
     "04.3",
-    "it counted 14 of 47 tokens: calls in a tool, in an inner graph or "
+    "it counted 30 of 89 tokens: calls in a tool, in an inner graph or "
     "of a model tagged `nostream` are missing",
 )
 async def keeps_the_last_call(graph, order):

@@ -98,7 +98,7 @@ async def forgets_the_type(graph, question):
             yield message.text
 
 
-@wrong("05.1", "guests read the words of the cook")
+@wrong("05.1", "guests read the words of another agent")
 async def takes_every_model(graph, question):
     stream = tokens(graph, question, subgraphs=True)
     async for _, (message, about) in stream:
@@ -409,8 +409,7 @@ async def knows_no_missing_reason(graph, question, node):
 
 @wrong(
     "05.3",
-    "the APIConnectionError of a broken connection came out, and the "
-    "text is lost",
+    "the APIConnectionError came out, and the text is lost",
 )
 async def lets_the_error_out(graph, question, node):
     text, reason = await ended(graph, question, node)

@@ -497,7 +497,7 @@ def keeps_the_longest(pieces):
 
 @wrong(
     "06.0",
-    "the screen says 'no0', not 'nono0'",
+    "the screen says 'no0', not 'nono0\\n'",
 )
 def drops_equal_pieces(pieces):
     newest = pieces[-1][0]

@@ -25,12 +25,14 @@ from workshop.checks.kit import (
     Wrong,
     in_thread,
     line_on,
+    settled,
     stack_of,
+    start,
 )
 from workshop.checks.loop import own_loop
 from workshop.serve import Site, serve
 
-PATIENCE = 8  # seconds that a client waits for the next piece of an answer
+PATIENCE = 800  # turns that a client waits for a piece: 8 s if all is quiet
 HELD_UP = 0.3  # seconds; an event loop that is silent so long is blocked
 SURE = 5  # times that it was seen at one line; a busy machine is slow as well
 
@@ -46,6 +48,19 @@ class Reply:
 
 
 @dataclass
+class Guest:
+    """A client; ``text`` is what came so far."""
+
+    reading: asyncio.Task[None]
+    text: str = ""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the answer has ended, or broken off."""
+        return self.reading.done()
+
+
+@dataclass
 class Served:
     """An app under ``url``; ``errors`` is what it raised and did not handle.
 
@@ -58,24 +73,62 @@ class Served:
     blocking: Counter[str] = field(default_factory=Counter)
     stuck: Counter[str] = field(default_factory=Counter)
 
-    async def ask(self, method: str, path: str, **request: Any) -> Reply:
+    async def ask(
+        self, method: str, path: str, patient: bool = False, **request: Any
+    ) -> Reply:
         """Send a request as httpx2 takes it, and read the whole answer.
 
-        Raises Wrong if nothing comes for PATIENCE seconds.
+        Raises Wrong if nothing comes for PATIENCE, unless it is patient.
         """
-        text, whole = "", True
-        try:
+        reply = Reply(0, httpx2.Headers(), "", True)
+
+        async def read() -> None:
             async with self.client.stream(method, path, **request) as answer:
+                reply.status, reply.headers = (
+                    answer.status_code,
+                    answer.headers,
+                )
                 try:
                     async for part in answer.aiter_text():
-                        text += part
+                        reply.text += part
                 except httpx2.RemoteProtocolError:
-                    whole = False
-        except httpx2.TimeoutException:
-            raise Wrong(
-                f"a client got nothing for {PATIENCE} s{self.blocked()}"
-            ) from None
-        return Reply(answer.status_code, answer.headers, text, whole)
+                    reply.whole = False
+
+        reading = start(read())
+        try:
+            if not patient:
+                await settled(
+                    lambda: (reply.status, reply.text), reading.done, PATIENCE
+                )
+                if not reading.done():
+                    raise Wrong(
+                        f"a client got nothing for 8 s{self.blocked()}"
+                    )
+            await reading
+        finally:
+            reading.cancel()
+        return reply
+
+    @asynccontextmanager
+    async def guest(
+        self, method: str, path: str, **request: Any
+    ) -> AsyncIterator[Guest]:
+        """A client who reads along, and leaves at the end of the block."""
+
+        async def read() -> None:
+            async with (
+                httpx2.AsyncClient(timeout=None, verify=False) as client,
+                client.stream(method, self.url + path, **request) as answer,
+            ):
+                async for part in answer.aiter_text():
+                    guest.text += part
+
+        guest = Guest(start(read()))
+        try:
+            yield guest
+        finally:
+            guest.reading.cancel()
+            await asyncio.gather(guest.reading, return_exceptions=True)
 
     async def hang_up(
         self,
@@ -88,27 +141,15 @@ class Served:
         true; return the text that had come.
 
         ``until`` gets the text so far and is asked every 10 ms. The client
-        also leaves when the answer is complete, or after PATIENCE seconds.
+        also leaves when the answer is complete, or nothing came for PATIENCE.
         """
-        text = ""
-
-        async def read() -> None:
-            nonlocal text
-            async with (
-                httpx2.AsyncClient(timeout=PATIENCE, verify=False) as client,
-                client.stream(method, self.url + path, **request) as answer,
-            ):
-                async for part in answer.aiter_text():
-                    text += part
-
-        reading = asyncio.create_task(read())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                while not until(text) and not reading.done():
-                    await asyncio.wait([reading], timeout=0.01)
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
-        return text
+        async with self.guest(method, path, **request) as guest:
+            await settled(
+                lambda: guest.text,
+                lambda: until(guest.text) or guest.gone,
+                PATIENCE,
+            )
+        return guest.text
 
     def stuck_at(self) -> str:
         """As ``blocked``, of lines that themselves hold up the loop."""
@@ -158,7 +199,7 @@ async def served(app: Any, place: Watch) -> AsyncIterator[Served]:
     # A kept connection may end just when the next request goes out.
     limits = httpx2.Limits(max_keepalive_connections=0)
     async with httpx2.AsyncClient(
-        base_url=site.url, timeout=PATIENCE, limits=limits, verify=False
+        base_url=site.url, timeout=None, limits=limits, verify=False
     ) as client:
         found = Served(site.url, client, site.errors)
         watching = asyncio.create_task(_watch(loop, place, found))

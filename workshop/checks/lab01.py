@@ -66,6 +66,7 @@ async def _together(answer: Answer, many: int, **given: Any) -> None:
     await model.finish(reversed(few), answering)
     texts = texts_of(await model.value_of(answering, "graph"))
 
+    model.must_be_used("graph")
     if len(texts) != many:
         raise Wrong(
             f"{count(len(texts), 'text')} came back for {many} questions"
@@ -163,6 +164,7 @@ async def _serve(answer: Answer, guests: int) -> None:
             "the node returned a coroutine: is an `await` missing?"
         ) from None
 
+    model.must_be_used("llm")
     if threads - {threading.get_ident()}:
         raise Wrong(
             "each call held a thread: however large their pool is, it is a "

@@ -152,6 +152,7 @@ class _Order:
     async def end(self) -> None:
         await self.model.finish([], self.reading)
         await self.model.value_of(self.reading, "graph")
+        self.model.must_be_used("graph")
 
         # "nothing in it blocks the event loop"
         self.model.watch.must_not_block(": no beat meanwhile")
@@ -242,13 +243,15 @@ async def _script(answer: Answer, batches: list[list[str]]) -> None:
     answering = start(in_script(answer, graph=graph, batches=batches))
     at_once: list[int] = []
     begun: list[list[str]] = []
+    allowed = 0
     for batch in batches:
+        allowed += len(batch)
         await model.waits_for(len(batch), answering)
         await settled(lambda: len(model.calls), answering.done, still=10)
         at_once.append(model.in_flight)
         begun.append([call.asked for call in model.running])
         for call in reversed(model.running):
-            if len(model.calls) > sum(map(len, begun)):
+            if at_once[-1] <= len(batch) and len(model.calls) > allowed:
                 raise Wrong(EARLY)
             await call.finish()
             await settled(answering.done, still=5)

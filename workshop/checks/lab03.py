@@ -27,6 +27,7 @@ from workshop.checks.kit import (
     start,
     stop,
     stream_of,
+    together,
     until,
 )
 
@@ -266,7 +267,7 @@ TOO_HOT = "the pan is too hot"
 async def flight_recorder(answer: Answer) -> str:
     """03.2: report what every task came to, also when the run fails."""
     errors = [ValueError(TOO_HOT), *failures().values()]
-    await asyncio.gather(*(_failing_run(answer, error) for error in errors))
+    await together(*(_failing_run(answer, error) for error in errors))
     kitchen = _banquet(ValueError(TOO_HOT))
     healthy = {"dishes": ["soup", "bread"]}
     report = _report(await result(answer, graph=kitchen, order=healthy))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 from typing import Any
@@ -38,6 +37,7 @@ from workshop.checks.kit import (
     start,
     stop,
     stream_of,
+    together,
     tool_call,
 )
 
@@ -437,7 +437,7 @@ async def knows_the_end(answer: Answer) -> str:
     cases["an answer that never began"] = ([broken["a rate limit"]], "")
     for node in ("reply", "serve"):  # all at once: nothing is shared
         ends = [_ended(answer, n, *case, node) for n, case in cases.items()]
-        await asyncio.gather(*ends)
+        await together(*ends)
     await _bug_comes_out(answer)
     return f"{len(cases)} answers told apart, whatever other nodes said"
 
@@ -475,8 +475,7 @@ async def _ended(
     except Exception as error:
         if fails and error is script[-1]:
             raise Wrong(
-                f"the {type(error).__name__} of {case} came out, and the "
-                "text is lost"
+                f"the {type(error).__name__} came out, and the text is lost"
             ) from None
         raise
     if not isinstance(value, tuple | list) or len(value) != 2:

@@ -27,6 +27,7 @@ from workshop.checks.kit import (
     settled,
     start,
     stop,
+    together,
     until,
 )
 
@@ -41,14 +42,14 @@ async def newest_text(answer: Answer) -> str:
     once = [("a", "The"), ("a", " soup"), ("a", "")]
     twice = [("a", "The soup is"), ("b", "The"), ("b", " soup"), ("b", "!")]
     again = [
+        ("z", "no"),
+        ("y", "no"),
+        ("y", "no"),
         ("x", "no"),
-        ("y", "no"),
-        ("y", "no"),
-        ("z", "no"),
-        ("z", "no"),
-        ("z", "0"),
+        ("x", "no"),
+        ("x", "0\n"),
     ]
-    told = {"The soup": once, "The soup!": twice, "nono0": again}
+    told = {"The soup": once, "The soup!": twice, "nono0\n": again}
     for expected, pieces in [*told.items()] * 2:  # nothing is left over
         value = await result(answer, pieces=list(pieces))
         text = expect(value, str, "a text")
@@ -74,42 +75,25 @@ async def newest_text(answer: Answer) -> str:
 
 async def keeps_what_came(answer: Answer) -> str:
     """06.1: end an answer in time and return the part that has come."""
-    with Models(answer) as models:
-        await _enough_time(answer, models)
-        kept = await _stalled(answer, models)
-        await _limits_differ(answer, models)
-        await _drips(answer, models)
-        await _cancelled(answer, models)
-    return f"kept {kept} tokens of a stalled answer, and the call was cut off"
+    await _enough_time(answer)
+    kept = ["Soup", " is", "\n\n"]
+    await together(  # waiting takes most of it
+        _stalled(answer, kept),
+        _stalled(answer, []),
+        _limits_differ(answer),
+        _drips(answer),
+        _cancelled(answer),
+    )
+    return (
+        f"kept {len(kept)} tokens of a stalled answer, and the call was cut "
+        "off"
+    )
 
 
-class Models(list[ScriptedModel]):
-    """The models of one judge; none of them pauses after its end.
-
-    A thread that an answer has left at a pause would keep the check from
-    ending.
-    """
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__()
-        self.answer = answer
-
-    def __enter__(self) -> Models:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for model in self:
-            model.release()
-
-    def new(self, *parts: Any) -> ScriptedModel:
-        """One that answers with these parts."""
-        self.append(ScriptedModel.watching(self.answer, lambda _: [*parts]))
-        return self[-1]
-
-    def graph(self, *parts: Any) -> tuple[ScriptedModel, Any]:
-        """A new model, and a graph of one node that asks it."""
-        model = self.new(*parts)
-        return model, chat_graph(model)
+def _graph(answer: Answer, *parts: Any) -> tuple[ScriptedModel, Any]:
+    """A model that answers with these parts, and a graph that asks it."""
+    model = ScriptedModel.watching(answer, lambda _: [*parts])
+    return model, chat_graph(model)
 
 
 async def _answered(
@@ -120,10 +104,10 @@ async def _answered(
     return expect(value, str, "the text")
 
 
-async def _enough_time(answer: Answer, models: Models) -> None:
+async def _enough_time(answer: Answer) -> None:
     whole = "".join(AWKWARD_TOKENS)
     for question in (SOUP, TEA):
-        model, graph = models.graph(*AWKWARD_TOKENS)
+        model, graph = _graph(answer, *AWKWARD_TOKENS)
         text = await _answered(answer, graph, 60, question)
         model.must_be_used("graph")
         model.watch.must_not_block(": no limit can end it")
@@ -138,61 +122,58 @@ async def _enough_time(answer: Answer, models: Models) -> None:
             )
 
 
-async def _stalled(answer: Answer, models: Models) -> int:
-    """The model falls silent after three tokens, then before the first."""
-    kept = ["Soup", "\n\n", " is"]
-    for parts in (kept, []):
-        for limit in (0.4, 1.6, 6.4):  # on a busy machine
-            model, graph = models.graph(*parts, PAUSE, " hot")
-            answering = start(_answered(answer, graph, limit))
-            began = time.monotonic()
-            await model.waits_for(1, answering)
-            await until(
-                lambda m=model, a=answering: (
-                    a.done() or any(call.waiting for call in m.running)
-                )
+async def _stalled(answer: Answer, parts: list[str]) -> None:
+    """The model falls silent after some tokens."""
+    for limit in (0.4, 1.6, 6.4):  # on a busy machine
+        model, graph = _graph(answer, *parts, PAUSE, " hot")
+        answering = start(_answered(answer, graph, limit))
+        began = time.monotonic()
+        await model.waits_for(1, answering)
+        await until(
+            lambda m=model, a=answering: (
+                a.done() or any(call.waiting for call in m.running)
             )
-            early = time.monotonic() - began < limit / 4
-            ended = await until(answering.done, 400 + round(limit * 100))
-            if early or not ended or answering.exception():
-                break
-            if answering.result() == "".join(parts):
-                break
-        if not ended:
-            model.release()
-            await stop(answering)
-            raise Wrong(
-                "it waits as long as a stalled model does: the clock is read "
-                "only when a token comes"
-            )
-        try:
-            text = await answering
-        except TimeoutError:
-            raise Wrong(
-                "the TimeoutError came out, and the text was lost: catch it "
-                "around the `async with`"
-            ) from None
-        if text != "".join(parts):
-            raise Wrong(
-                f"of an answer that stalled after {len(parts)} tokens it "
-                f"kept {text!r}"
-            )
-        await settled(lambda m=model: m.in_flight, still=20)
-        if model.in_flight and _names(answer) & {"anyio", "move_on_after"}:
-            raise Wrong(
-                "it returned, but the model wrote on: AnyIO's cancel does not "
-                "stop a graph, `asyncio.timeout` does (lesson 06)"
-            )
-        if model.in_flight:
-            raise Wrong(
-                "it returned, but the model wrote on to the end: the stream "
-                "was not cancelled"
-            )
-        if graph.step_timeout is not None:
-            raise Wrong(
-                "it set `step_timeout` of the graph, which serves others, too"
-            )
-    return len(kept)
+        )
+        early = time.monotonic() - began < limit / 4
+        ended = await until(answering.done, 400 + round(limit * 100))
+        if early or not ended or answering.exception():
+            break
+        if answering.result() == "".join(parts):
+            break
+    if not ended:
+        model.release()
+        await stop(answering)
+        raise Wrong(
+            "it waits as long as a stalled model does: the clock is read "
+            "only when a token comes"
+        )
+    try:
+        text = await answering
+    except TimeoutError:
+        raise Wrong(
+            "the TimeoutError came out, and the text was lost: catch it "
+            "around the `async with`"
+        ) from None
+    if text != "".join(parts):
+        raise Wrong(
+            f"of an answer that stalled after {len(parts)} tokens it kept "
+            f"{text!r}"
+        )
+    await settled(lambda: model.in_flight, still=20)
+    if model.in_flight and _names(answer) & {"anyio", "move_on_after"}:
+        raise Wrong(
+            "it returned, but the model wrote on: AnyIO's cancel does not "
+            "stop a graph, `asyncio.timeout` does (lesson 06)"
+        )
+    if model.in_flight:
+        raise Wrong(
+            "it returned, but the model wrote on to the end: the stream was "
+            "not cancelled"
+        )
+    if graph.step_timeout is not None:
+        raise Wrong(
+            "it set `step_timeout` of the graph, which serves others, too"
+        )
 
 
 def _names(answer: Answer) -> set[str]:
@@ -207,7 +188,7 @@ def _names(answer: Answer) -> set[str]:
     return names
 
 
-async def _limits_differ(answer: Answer, models: Models) -> None:
+async def _limits_differ(answer: Answer) -> None:
     """Two stalled answers at once: the shorter limit ends first."""
     loop = asyncio.get_running_loop()
     for short in (0.3, 0.9, 2.7):  # more only on a very busy machine
@@ -216,11 +197,11 @@ async def _limits_differ(answer: Answer, models: Models) -> None:
         ends: dict[float, float] = {}
 
         async def one(seconds: float, ends: dict[float, float]) -> None:
-            _, graph = models.graph("Soup", PAUSE)
+            _, graph = _graph(answer, "Soup", PAUSE)
             await _answered(answer, graph, seconds)
             ends[seconds] = loop.time()
 
-        both = start(_together(one(short, ends), one(long, ends)))
+        both = start(together(one(long, ends), one(short, ends)))
         if not await until(both.done, 600 + round(long * 100)):
             await stop(both)
             raise Wrong(
@@ -240,14 +221,25 @@ async def _limits_differ(answer: Answer, models: Models) -> None:
     )
 
 
-async def _together(*calls: Any) -> None:
-    await asyncio.gather(*calls)
-
-
-async def _drips(answer: Answer, models: Models) -> None:
+async def _drips(answer: Answer) -> None:
     """Two nodes whose tokens come one by one, each within the limit."""
+    for limit in (0.8, 2.4, 7.2):  # more only on a very busy machine
+        text, gap = await _drops(answer, limit)
+        if len(text) >= 24:
+            raise Wrong(
+                "the whole answer came: the limit is for all of it, not for "
+                "each token or node"
+            )
+        if gap < limit / 2:
+            break
+    if not text:
+        raise Wrong("what had come within the limit was lost")
+
+
+async def _drops(answer: Answer, limit: float) -> tuple[str, float]:
+    """What it kept, and the longest wait for a token, in seconds."""
     drops = [part for _ in range(12) for part in ("a", PAUSE)]
-    model = models.new(*drops)
+    model = ScriptedModel.watching(answer, lambda _: drops)
 
     async def reply(state: MessagesState) -> dict[str, Any]:
         return {"messages": [await model.ainvoke(state["messages"])]}
@@ -255,30 +247,24 @@ async def _drips(answer: Answer, models: Models) -> None:
     builder = StateGraph(MessagesState)
     builder.add_sequence([("first", reply), ("second", reply)])
     builder.add_edge(START, "first")
-    graph = builder.compile()
-    answering = start(_answered(answer, graph, 0.8))
+    answering = start(_answered(answer, builder.compile(), limit))
+    longest, last = 0.0, time.monotonic()
     while not answering.done():
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(limit / 8)
+        longest = max(longest, time.monotonic() - last)
+        last = time.monotonic()
         for running in model.running:
             running.release(1)
         if sum(c.outcome == "done" for c in model.calls) == 2:
             break
-    await until(answering.done, 200)
-    if not answering.done():
+    if not await until(answering.done, 200):
         await stop(answering)
-    text = await answering
-    if len(text) >= 24:
-        raise Wrong(
-            "the whole answer came: the limit is for all of it, not for "
-            "each token or node"
-        )
-    if not text:
-        raise Wrong("what had come within the limit was lost")
+    return await answering, longest
 
 
-async def _cancelled(answer: Answer, models: Models) -> None:
+async def _cancelled(answer: Answer) -> None:
     """Cancel the answer from outside, as a Stop button does."""
-    model, graph = models.graph("Soup", PAUSE)
+    model, graph = _graph(answer, "Soup", PAUSE)
     answering = start(_answered(answer, graph, 60))
     await model.waits_for(1, answering)
     await stop(answering)
@@ -305,11 +291,10 @@ RAISES_CANCEL = (
 
 async def stop_leaves_nothing(answer: Answer) -> str:
     """06.2: stream in a task; return a stop that ends all of it."""
-    with Models(answer) as models:
-        await _two_answers(answer, models)
-        await _before_the_first_token(answer, models)
-        await _slow_to_clean_up(answer)
-        await _after_the_end(answer, models)
+    await _two_answers(answer)
+    await _before_the_first_token(answer)
+    await _slow_to_clean_up(answer)
+    await _after_the_end(answer)
     return "nothing runs after a stop, and 1 of 2 answers went on"
 
 
@@ -350,9 +335,9 @@ def _must_be_over(before: set[Any]) -> None:
         raise Wrong(STILL_RAN)
 
 
-async def _two_answers(answer: Answer, models: Models) -> None:
+async def _two_answers(answer: Answer) -> None:
     """Two answers stall after some tokens; the first is stopped, twice."""
-    model, graph = models.graph("The", " soup", PAUSE, " is", " hot")
+    model, graph = _graph(answer, "The", " soup", PAUSE, " is", " hot")
     shown: tuple[list[str], list[str]] = ([], [])
     before = asyncio.all_tasks()
     first = _started(answer, graph, shown[0])
@@ -392,8 +377,8 @@ async def _two_answers(answer: Answer, models: Models) -> None:
     _must_be_over(before)
 
 
-async def _before_the_first_token(answer: Answer, models: Models) -> None:
-    model, graph = models.graph(PAUSE, "The", " soup")
+async def _before_the_first_token(answer: Answer) -> None:
+    model, graph = _graph(answer, PAUSE, "The", " soup")
     before = asyncio.all_tasks()
     shown: list[str] = []
     ending = _started(answer, graph, shown)
@@ -433,8 +418,8 @@ async def _slow_to_clean_up(answer: Answer) -> None:
     _must_be_over(before)
 
 
-async def _after_the_end(answer: Answer, models: Models) -> None:
-    _, graph = models.graph("The", " soup")
+async def _after_the_end(answer: Answer) -> None:
+    _, graph = _graph(answer, "The", " soup")
     before = asyncio.all_tasks()
     ending = _started(answer, graph, [])
     await until(lambda: not asyncio.all_tasks() - before, 200)

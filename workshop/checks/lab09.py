@@ -577,7 +577,7 @@ async def _nothing_lost(site: Served, plays: dict[str, list[Play]]) -> str:
 
 
 async def _start(site: Served, question: str) -> str:
-    given = {"params": {"question": question}, "timeout": None}
+    given = {"params": {"question": question}, "patient": True}
     asking = start(site.ask("POST", "/runs", **given))
     await settled(asking.done, asking.done, still=200)
     if not asking.done():
@@ -607,27 +607,18 @@ async def _start(site: Served, question: str) -> str:
 
 async def _drop(site: Served, run: str) -> list[httpx2.ServerSentEvent]:
     """Read five events, and close the connection."""
-    seen = [""]
-    left = asyncio.Event()
-
-    def enough(text: str) -> bool:
-        seen.append(text)
-        return left.is_set()
-
-    reading = start(site.hang_up("GET", f"/runs/{run}", enough))
-    await settled(
-        lambda: seen[-1],
-        lambda: reading.done() or len(_parsed(seen[-1])) >= 5,
-        still=500,  # another thread serves it
-    )
-    left.set()
-    text = await reading
-    if not _parsed(text):
+    async with site.guest("GET", f"/runs/{run}") as guest:
+        await settled(
+            lambda: guest.text,
+            lambda: guest.gone or len(_parsed(guest.text)) >= 5,
+            still=500,  # another thread serves it
+        )
+    if not _parsed(guest.text):
         await until(lambda: site.errors, 20)
         for error in site.errors:
             raise error
         raise Wrong("nothing was streamed: no event came while it runs")
-    return _parsed(text)
+    return _parsed(guest.text)
 
 
 async def _stream(

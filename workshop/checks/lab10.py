@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -207,7 +207,7 @@ async def _gives_places_back(answer: Answer, cap: int) -> str:
 
 async def _ask(site: Served, question: str) -> Reply:
     params = {"question": question}
-    return await site.ask("GET", "/chat", params=params, timeout=None)
+    return await site.ask("GET", "/chat", params=params, patient=True)
 
 
 async def _crowd(site: Served, streams: Streams, cap: int, when: str) -> str:
@@ -271,25 +271,22 @@ async def _crowd(site: Served, streams: Streams, cap: int, when: str) -> str:
 async def _hang_up(site: Served, streams: Streams, cap: int) -> None:
     """All places are taken by clients who leave; others come meanwhile."""
     before = len(streams.plays)
-    left = asyncio.Event()
-    leaving = {"until": lambda _: left.is_set(), "params": {"question": "A"}}
-    readings = [
-        start(site.hang_up("GET", "/chat", **leaving)) for _ in range(cap)
-    ]
-    await until(
-        lambda: (
-            len(streams.plays) == before + cap
-            and all(play.waiting for play in streams.running)
-        )
-    )
     seconds: dict[str, list[float]] = {"/chat": [], "/none": []}
-    for path in [*seconds] * 3:
-        began = time.perf_counter()
-        params = {"question": "another"}
-        await site.ask("GET", path, params=params, timeout=None)
-        seconds[path].append(time.perf_counter() - began)
-    left.set()
-    await asyncio.gather(*readings)
+    params = {"question": "another"}
+    async with AsyncExitStack() as guests:
+        for _ in range(cap):
+            guest = site.guest("GET", "/chat", params=params)
+            await guests.enter_async_context(guest)
+        await until(
+            lambda: (
+                len(streams.plays) == before + cap
+                and all(play.waiting for play in streams.running)
+            )
+        )
+        for path in [*seconds] * 3:
+            began = time.perf_counter()
+            await site.ask("GET", path, params=params, patient=True)
+            seconds[path].append(time.perf_counter() - began)
     await settled(
         lambda: len(streams.running), lambda: not streams.running, still=50
     )

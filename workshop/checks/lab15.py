@@ -214,9 +214,7 @@ async def _many_threads(ask_it: Answer, model: ScriptedModel) -> int:
     runs = [_begin(ask_it, f"thread {n}", "Hello") for n in range(5)]
     await model.waits_for(5)
     at_once = model.in_flight
-    while not all(run.done() for run in runs):
-        model.release()
-        await asyncio.sleep(0.01)
+    await model.finish([], asyncio.gather(*runs))
     if at_once < 5:
         raise Wrong(
             f"five threads waited for each other: at most {at_once} in flight"
@@ -289,14 +287,11 @@ async def _goes_on_after(
 
 
 async def _ends(run: asyncio.Task[Any], model: ScriptedModel) -> bool:
-    for _ in range(300):
-        if run.done():
-            run.result()
-            return True
-        model.release()
-        await asyncio.sleep(0.01)
-    await stop(run)
-    return False
+    if not await model.finish([], run):
+        await stop(run)
+        return False
+    run.result()
+    return True
 
 
 # --- 15.2

@@ -88,18 +88,19 @@ async def _lists_the_questions(answer: Answer, builder: StateGraph) -> None:
 # --- 16.1
 
 QUESTION = "At which table do you sit?"
-SECOND = "For how many?"  # of the same run
+SECOND = "For how many?"  # of the same run, twice
 
 
 class Waiter:
-    """Greets with the model, asks twice, and serves with the model."""
+    """Greets with the model, asks thrice, and serves with the model."""
 
     def __init__(self, answer: Answer, saver: Any) -> None:
         self.model = ScriptedModel.watching(answer)
         self.answers: list[Any] = []
         builder = StateGraph(MessagesState)
-        nodes = [self.greet, self.note, self.seat, self.guests, self.serve]
-        builder.add_sequence(nodes)
+        builder.add_sequence([self.greet, self.note, self.seat])
+        builder.add_sequence([self.guests, self.again, self.serve])
+        builder.add_edge("seat", "guests")
         builder.add_edge(START, "greet")
         self.graph = builder.compile(checkpointer=saver)
 
@@ -120,6 +121,9 @@ class Waiter:
     async def guests(self, state: MessagesState) -> dict[str, Any]:
         self.answers.append(interrupt(SECOND))
         return {}
+
+    async def again(self, state: MessagesState) -> dict[str, Any]:
+        return await self.guests(state)
 
     async def serve(self, state: MessagesState) -> dict[str, Any]:
         text = f"For table {self.answers[-1]}"
@@ -157,7 +161,7 @@ async def _chat(
 
 
 async def _converses(answer: Answer, waiter: Waiter, thread: str) -> None:
-    """A message, its two answers, and again: each by its own way."""
+    """A message, its three answers, and again: each by its own way."""
     waiter.model.script = lambda _: list(AWKWARD_TOKENS)
     for order, table in ("The soup", "4"), ("The cake", "0"):
         before = len(waiter.answers)
@@ -165,12 +169,13 @@ async def _converses(answer: Answer, waiter: Waiter, thread: str) -> None:
         _must_end_with_the_question(pieces, waiter.reply())
         if len(waiter.answers) != before:
             raise Wrong(f"{order!r} was taken for an answer, and none was due")
-        pieces = await _answers(answer, waiter, thread, table)
-        if pieces != [SECOND]:
-            raise Wrong(
-                "the answer led to another question, and it yielded "
-                f"{pieces}, not [{SECOND!r}]"
-            )
+        for text in table, "many":
+            pieces = await _answers(answer, waiter, thread, text)
+            if pieces != [SECOND]:
+                raise Wrong(
+                    "the answer led to another question, and it yielded "
+                    f"{pieces}, not [{SECOND!r}]"
+                )
         pieces = await _answers(answer, waiter, thread, "2")
         if "".join(pieces) != waiter.reply():
             raise Wrong(
@@ -227,16 +232,16 @@ async def _answers_for_another(answer: Answer, waiter: Waiter) -> None:
     """Another process asked, and another one took the answer."""
     await waiter.graph.ainvoke(ask("The tea"), on("other"))
     calls, answers = len(waiter.model.calls), len(waiter.answers)
-    for text in "7", "2":
+    for text in "7", "many", "2":
         await _chat(answer, waiter, "other", text)
-    if waiter.answers[answers:] != ["7", "2"] or (
+    if waiter.answers[answers:] != ["7", "many", "2"] or (
         len(waiter.model.calls) != calls + 1
     ):
         raise Wrong(
             "after a restart it did not take the text for the answer: only "
             "the thread knows that it waits"
         )
-    for given in ask("The tea"), Command(resume="8"), Command(resume="3"):
+    for given in ask("The tea"), *[Command(resume=n) for n in "832"]:
         await waiter.graph.ainvoke(given, on("other"))
     answers = len(waiter.answers)
     await _chat(answer, waiter, "other", "The bill")

@@ -619,14 +619,10 @@ async def _must_give_the_turn_back(site: Served, model: ScriptedModel) -> None:
 
 async def _must_serve_after_a_bug(site: Served, model: ScriptedModel) -> None:
     """Raise Wrong if a table is never served again after a failure."""
-    left = False
-    order = start(
-        site.hang_up("POST", "/tables/10", lambda _: left, json={"text": BUG})
-    )
-    await until(order.done, turns=50)
-    left = True
     with suppress(Exception):
-        await order
+        order = {"json": {"text": BUG}}
+        async with site.guest("POST", "/tables/10", **order) as guest:
+            await until(lambda: guest.gone, turns=50)
     await _is_served(site, "10", "a node failed")
 
 
@@ -636,13 +632,8 @@ async def _must_serve_a_waiting_table(
     """Raise Wrong if a guest who left while waiting takes the turn along."""
     first = start(_order(site, "4", LATE))
     await model.waits_for(1, first)
-    left = False
-    second = start(
-        site.hang_up("POST", "/tables/4", lambda _: left, json={"text": CAKE})
-    )
-    await settled(lambda: len(model.calls), still=20)
-    left = True
-    await second
+    async with site.guest("POST", "/tables/4", json={"text": CAKE}):
+        await settled(lambda: len(model.calls), still=20)
     await model.finish([], first)
     await _is_served(site, "4", "a guest who waited left")
 

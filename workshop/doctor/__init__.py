@@ -14,7 +14,7 @@ event loop is bounded by count and by time, whatever the graph holds.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -159,12 +159,20 @@ async def unanswered(graph: object) -> list[str]:
     for thread in await threads_of(saver):
         state = await graph.aget_state({"configurable": {"thread_id": thread}})
         await asyncio.sleep(0)
-        asks_a_human = any(task.interrupts for task in state.tasks)
+        asks_a_human = any(task.interrupts for task in state.tasks) or any(
+            name in stops_before(graph) for name in state.next
+        )
         values = state.values
         messages = values.get("messages") if isinstance(values, dict) else None
         if not asks_a_human and lacks_a_result(messages or []):
             found.append(thread)
     return found
+
+
+def stops_before(graph: Pregel) -> Collection[str]:
+    """The nodes before which a run waits for a human."""
+    names = graph.interrupt_before_nodes
+    return graph.nodes if names == "*" else names
 
 
 async def threads_of(saver: BaseCheckpointSaver) -> list[str]:

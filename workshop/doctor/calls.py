@@ -8,32 +8,44 @@ in its closure, its module, its `self`, or what it assigned itself. So
 from __future__ import annotations
 
 import ast
+import asyncio
 import builtins
 import concurrent.futures
 import functools
 import inspect
+import re
+import sqlite3
 import sys
 import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from itertools import islice
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
-from langchain_core.language_models import BaseLanguageModel
+from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.pregel import Pregel
+from langgraph.runtime import Runtime
 
-from workshop.doctor.reach import Reach, of_library
+from workshop.doctor.reach import ITEMS, Reach, of_library
 from workshop.doctor.stalls import written
 
-SECONDS = 0.02  # for all functions of one examination
+SECONDS = 0.03  # for all functions of one examination
 DEPTH = 4  # functions of yours that call each other
 HTTP = {"request", "send", "stream", "get", "post", "put", "patch", "delete"}
 HTTP |= {"head", "options"}
@@ -50,6 +62,7 @@ FUNCTIONS = {
     "socket": {"create_connection", "getaddrinfo", "gethostbyname"},
     "_socket": {"getaddrinfo", "gethostbyname"},
     "builtins": {"input"},
+    "websocket": {"create_connection"},
     "concurrent": {"wait", "as_completed"},
     "psycopg": {"connect"},
     "psycopg2": {"connect"},
@@ -81,6 +94,12 @@ METHODS: dict[tuple[str, str], set[str]] = {
     ("psycopg", "Cursor"): {"execute", "executemany"},
     ("redis", "Redis"): {"*"},
     ("pymongo", "MongoClient"): {"*"},
+    ("sqlalchemy", "Connection"): {"execute", "scalar", "scalars", "commit"},
+    ("sqlalchemy", "Session"): {"execute", "scalar", "scalars", "commit"},
+    ("psycopg_pool", "ConnectionPool"): {"connection", "getconn", "wait"},
+    ("http", "HTTPConnection"): {"connect", "request", "getresponse"},
+    ("smtplib", "SMTP"): {"*"},
+    ("botocore", "BaseClient"): {"*"},
     ("openai", "OpenAI"): {"*"},
     ("openai", "AzureOpenAI"): {"*"},
     ("openai", "SyncAPIResource"): {"*"},  # `client.responses`, once read
@@ -91,26 +110,50 @@ SYNC = {"invoke", "stream", "batch", "batch_as_completed", "transform"}
 SYNC |= {"get_state", "update_state", "get_state_history", "embed_query"}
 SYNC |= {"embed_documents", "generate", "predict"}
 SAVER = {"get", "get_tuple", "list", "put", "put_writes", "delete_thread"}
-# What these return, where it is not the class itself that is called.
-RETURNS: dict[Any, type] = {
-    threading.Lock: type(threading.Lock()),
-    threading.RLock: type(threading.RLock()),
-    "run_coroutine_threadsafe": concurrent.futures.Future,
-    "submit": concurrent.futures.Future,
+# What starts a loop of its own, which fails where one runs.
+LOOPS = {"run", "run_until_complete", "run_forever"}
+# What reads or writes files: seldom long, so it is a remark.
+FILES: dict[str, set[str]] = {
+    "io": {"open"},
+    "shutil": {"copy", "copyfile", "copytree", "move", "rmtree"},
+    "pathlib": {"open", "read_text", "read_bytes", "write_text"},
+    "numpy": {"load", "loadtxt", "save"},
+    "pandas": {"read_csv", "read_excel", "read_parquet", "read_sql"},
+}
+FILES["pathlib"] |= {"write_bytes"}
+# What these of a library return, where they do not declare it.
+LOCKS = (type(threading.Lock()), type(threading.RLock()))
+RETURNS: dict[tuple[str, str], type] = {
+    ("thread", "allocate_lock"): LOCKS[0],
+    ("thread", "lock"): LOCKS[0],
+    ("threading", "RLock"): LOCKS[1],
+    ("asyncio", "run_coroutine_threadsafe"): concurrent.futures.Future,
+    ("concurrent", "submit"): concurrent.futures.Future,
+    ("asyncio", "get_event_loop"): asyncio.AbstractEventLoop,
+    ("asyncio", "get_running_loop"): asyncio.AbstractEventLoop,
+    ("asyncio", "new_event_loop"): asyncio.AbstractEventLoop,
+    ("sqlite3", "connect"): sqlite3.Connection,
+    ("sqlite3", "cursor"): sqlite3.Cursor,
+    ("langchain", "create_agent"): Pregel,
+    ("langgraph", "create_react_agent"): Pregel,
 }
 TRIES = {"block", "blocking", "timeout"}  # False or 0: it does not wait
+APPLIES = {"map", "filter", "sorted", "min", "max", "functools.reduce"}
 # Methods of a model that return one which is asked in the same way.
 SAME = {"bind", "bind_tools", "with_config", "with_retry"}
 SAME |= {"with_structured_output", "with_fallbacks"}
-LOCKS = (type(threading.Lock()), type(threading.RLock()))
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call that waits: ``name`` as it is written, and its line."""
+    """A call that waits: ``name`` as it is written, and its line.
+
+    ``kind``: it `waits`, starts a `loop`, holds a `lock`, uses a `file`.
+    """
 
     name: str
     line: str
+    kind: str = "waits"
 
 
 @dataclass(frozen=True)
@@ -120,12 +163,25 @@ class Made:
     kind: type
 
 
+@dataclass(frozen=True)
+class AnyOf:
+    """One of these, and nobody knows which."""
+
+    values: tuple[Any, ...]
+
+
 class Calls:
-    """Finds them; ``unread`` counts the functions it could not look into."""
+    """Finds them; ``unread`` counts the functions it could not look into.
+
+    ``scopes`` are those that it read, and ``endless`` has the lines that
+    make a model without a time limit.
+    """
 
     def __init__(self) -> None:
         self.unread = 0
-        self._left = SECONDS
+        self.endless: list[str] = []
+        self.scopes: list[Scope] = []
+        self._end = 0.0  # of the time that there is
         self._seen: dict[Any, list[Call]] = {}
 
     def of(self, function: Any, depth: int = DEPTH) -> list[Call]:
@@ -135,52 +191,71 @@ class Calls:
         code = getattr(function, "__code__", None)
         if code is None or of_library(code) or depth <= 0:
             return []
-        key = (code, id(owner))
+        key = (code, owner if isinstance(owner, Made) else id(owner))
         if key not in self._seen:
             self._seen[key] = []  # while it is read: it may call itself
-            tree = self._read(function)
-            if tree is not None:
-                scope = Scope(function, tree)
-                self._seen[key] = list(self._in(tree.body, scope, depth))
+            self._end = self._end or time.thread_time() + SECONDS
+            late = time.thread_time() > self._end
+            tree = None if late else tree_of(function)
+            if tree is None:
+                self.unread += 1
+                return []
+            scope = Scope(function, tree)
+            self.scopes.append(scope)
+            self._seen[key] = list(self._in(tree.body, scope, depth))
         return self._seen[key]
-
-    def _read(self, function: Any) -> Any:
-        """Its syntax tree, while there is time; reading is what costs."""
-        began = time.thread_time()
-        tree = None if self._left < 0 else tree_of(function)
-        self._left -= time.thread_time() - began
-        if tree is None:
-            self.unread += 1
-        return tree
 
     def _in(self, body: list[Any], scope: Scope, depth: int) -> Iterator[Call]:
         for node in walk(body):
             if isinstance(node, ast.With) and scope.is_async:
-                yield from self._locks(node, scope)
+                yield from self._held(node, scope)
             elif isinstance(node, ast.Call):
                 name = ast.unparse(node.func)
+                if name in APPLIES and depth > 0:
+                    yield from self._applied(node, scope, depth - 1)
                 inner = scope.functions.get(name) if depth > 0 else None
                 if inner is not None:
                     yield from self._in(inner.body, scope, depth - 1)
                     continue
                 called = scope.value(node.func)
-                if waits(called) and not only_tries(node):
-                    yield Call(name, scope.line(node))
-                elif tool_of(called) is not None:
-                    yield from self.of(tool_of(called), depth - 1)
-                elif isinstance(called, FunctionType | MethodType):
-                    yield from self.of(called, depth - 1)
+                some = called.values if isinstance(called, AnyOf) else [called]
+                for one in some:
+                    yield from self._call(node, one, scope, depth)
 
-    def _locks(self, node: ast.With, scope: Scope) -> Iterator[Call]:
-        """A lock of threads that is held over an `await`."""
+    def _applied(
+        self, node: ast.Call, scope: Scope, depth: int
+    ) -> Iterator[Call]:
+        """What `map`, `sorted` and the like call for each item."""
+        for given in (*node.args, *(k.value for k in node.keywords)):
+            if isinstance(given, ast.Lambda):
+                yield from self._in([given.body], scope, depth)
+            elif isinstance(given, ast.Name | ast.Attribute):
+                yield from self.of(scope.value(given), depth)
+
+    def _call(
+        self, node: ast.Call, called: Any, scope: Scope, depth: int
+    ) -> Iterator[Call]:
+        kind = kind_of(called)
+        if kind and not only_tries(node):
+            yield Call(ast.unparse(node.func), scope.line(node), kind)
+        elif tool_of(called) is not None:
+            yield from self.of(tool_of(called), depth - 1)
+        elif is_endless(called, node):
+            self.endless.append(scope.line(node))
+        elif not isinstance(called, type):
+            yield from self.of(called, depth - 1)
+
+    def _held(self, node: ast.With, scope: Scope) -> Iterator[Call]:
+        """A lock of threads held over an `await`; a pool without one."""
         held = [scope.value(item.context_expr) for item in node.items]
         kinds = [v.kind if isinstance(v, Made) else type(v) for v in held]
         waits = (ast.Await, ast.AsyncFor, ast.AsyncWith)
-        if any(issubclass(k, LOCKS) for k in kinds) and any(
-            isinstance(inner, waits) for inner in walk(node.body)
-        ):
-            name = ast.unparse(node.items[0].context_expr)
-            yield Call(f"with {name}", scope.line(node))
+        awaits = any(isinstance(inner, waits) for inner in walk(node.body))
+        name = f"with {ast.unparse(node.items[0].context_expr)}"
+        if awaits and any(issubclass(k, LOCKS) for k in kinds):
+            yield Call(name, scope.line(node), "lock")
+        elif not awaits and any(issubclass(k, Executor) for k in kinds):
+            yield Call(name, scope.line(node))
 
 
 def tree_of(function: Any) -> Any:
@@ -188,8 +263,14 @@ def tree_of(function: Any) -> Any:
 
     That is also so for a lambda in the middle of a longer line.
     """
+    code = getattr(function, "__func__", function).__code__
+    return tree_of_code(code)  # `function` may be a decorator's
+
+
+@functools.lru_cache(maxsize=500)
+def tree_of_code(code: CodeType) -> Any:
     try:
-        source = textwrap.dedent(inspect.getsource(function))
+        source = textwrap.dedent(inspect.getsource(code))
         tree = ast.parse(source)
     except (OSError, TypeError, SyntaxError, SystemError):
         return None
@@ -199,11 +280,23 @@ def tree_of(function: Any) -> Any:
 
 
 def plain(function: Any) -> Any:
-    """Unwrap partials and callable objects down to a function or method."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    """Unwrap partials and callable objects down to a function or method.
+
+    Through the decorators of libraries, too, if they run it where it is
+    called: a coroutine function around a sync one has a thread for it.
+    """
+    while not is_own(function):
+        own = getattr(function, "__dict__", {})
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif "__wrapped__" in own and (
+            not is_async(function) or is_async(own["__wrapped__"])
+        ):  # a task of LangGraph, a cached or a retried function
+            function = own["__wrapped__"]
+        else:
+            break
     if not isinstance(function, FunctionType | MethodType):
-        call = vars(type(function)).get("__call__")
+        call = inspect.getattr_static(type(function), "__call__", None)
         if isinstance(call, FunctionType):
             function = MethodType(call, function)
     return function
@@ -214,7 +307,26 @@ def tool_of(called: Any) -> Any:
     if not isinstance(called, Method) or called.name not in ("invoke", "run"):
         return None
     is_tool = isinstance(called.owner, BaseTool)
-    return getattr(called.owner, "func", None) if is_tool else None
+    return sync_tool(called.owner) if is_tool else None
+
+
+def sync_tool(tool: BaseTool) -> Any:
+    """The function that a tool runs for `invoke`, if it is yours."""
+    own = MethodType(type(tool)._run, tool)
+    return own if is_own(own) else getattr(tool, "func", None)
+
+
+COROUTINE = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR
+
+
+def is_async(function: object) -> bool:
+    code = getattr(function, "__code__", None)
+    return code is not None and bool(code.co_flags & COROUTINE)
+
+
+def is_own(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    return code is not None and not of_library(code)
 
 
 def walk(body: list[Any]) -> Iterator[Any]:
@@ -249,13 +361,13 @@ class Scope:
     """Where a function finds its names."""
 
     def __init__(self, function: Any, tree: Any) -> None:
+        self.tree = tree
+        self.owner = getattr(function, "__self__", None)
         code = function.__code__
         self.is_async = isinstance(tree, ast.AsyncFunctionDef)
         self.file, self.name = code.co_filename, code.co_name
         self.first = code.co_firstlineno - 1
-        self.globals = inspect.unwrap(
-            getattr(function, "__func__", function)
-        ).__globals__
+        self.globals = getattr(function, "__func__", function).__globals__
         self.names: dict[str, Any] = {}
         for name, cell in zip(
             code.co_freevars,
@@ -267,18 +379,24 @@ class Scope:
             except ValueError:
                 continue
         arguments = [a for a in ast.walk(tree.args) if isinstance(a, ast.arg)]
-        self.parameters = {argument.arg for argument in arguments}
+        self.parameters = {a.arg: a.annotation for a in arguments}
         if isinstance(function, MethodType) and tree.args.args:
             self.names[tree.args.args[0].arg] = function.__self__
         self.assigned: dict[str, Any] = {}
+        self.filled: dict[str, list[Any]] = {}  # all that goes into a name
         self.functions: dict[str, Any] = {}
         for node in ast.walk(tree):
             self._note(node, tree)
 
     def _note(self, node: Any, tree: Any) -> None:
+        for name, value in puts(node):
+            self.filled.setdefault(name, []).append(value)
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             if isinstance(node.targets[0], ast.Name):
                 self.assigned[node.targets[0].id] = node.value
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            if isinstance(node.target, ast.Name):
+                self.assigned[node.target.id] = node.value
         elif isinstance(node, ast.With | ast.AsyncWith):
             for item in node.items:
                 if isinstance(item.optional_vars, ast.Name):
@@ -300,12 +418,14 @@ class Scope:
     def line(self, node: Any) -> str:
         return written(self.file, self.first + node.lineno, self.name)
 
-    def value(self, node: Any, depth: int = 8) -> Any:
+    def value(self, node: Any, depth: int = 12) -> Any:
         """What an expression is, as far as one can know; or None."""
         if not depth:
             return None
         if isinstance(node, ast.Name):
             return self._name(node.id, depth)
+        if isinstance(node, ast.Await):
+            return self.value(node.value, depth)
         if isinstance(node, ast.Attribute):
             return attribute(self.value(node.value, depth - 1), node.attr)
         if isinstance(node, ast.Call):
@@ -314,7 +434,7 @@ class Scope:
             return item(self.value(node.value, depth - 1), node.slice)
         if isinstance(node, ast.BinOp):  # a chain, `prompt | llm`
             sides = [self.value(s, depth - 1) for s in (node.right, node.left)]
-            asked = (s for s in sides if waits(Method(s, "invoke")))
+            asked = (s for s in sides if kind_of(Method(s, "invoke")))
             return next(asked, None)
         return None
 
@@ -324,34 +444,49 @@ class Scope:
         if name in self.assigned:
             return self.value(self.assigned[name], depth - 1)
         if name in self.parameters:
-            return None
+            return self._declared(self.parameters[name], depth)
         if name in self.globals:
             return self.globals[name]
         return getattr(builtins, name, None)
+
+    def _declared(self, annotation: Any, depth: int) -> Any:
+        """What a parameter is, by its annotation."""
+        if isinstance(annotation, ast.Subscript):  # Runtime[Context]
+            whole = self.value(annotation.value, depth - 1)
+            inner = self.value(annotation.slice, depth - 1)
+            if whole is Runtime and isinstance(inner, type):
+                return Runtime(context=Made(inner))
+            return None
+        kind = self.value(annotation, depth - 1)
+        return Made(kind) if isinstance(kind, type) else None
 
     def _result(self, node: ast.Call, depth: int) -> Any:
         called = self.value(node.func, depth - 1)
         if isinstance(called, type):
             return Made(called)
-        if isinstance(called, Method):
-            if called.name in SAME:
-                return called.owner
-            if called.name == "cursor":
-                module = vars(sys.modules[called.kind.__module__])
-                kind = module.get("Cursor")
-            else:
-                kind = RETURNS.get(called.name)
-            return Made(kind) if kind else None
-        key = called if isinstance(called, BuiltinFunctionType) else None
-        kind = RETURNS.get(key) or RETURNS.get(
-            getattr(called, "__name__", None)
-        )
-        if kind:
-            return Made(kind)
-        if name_of(called) in {("sqlite3", "connect"), ("psycopg", "connect")}:
-            module = sys.modules[name_of(called)[0]]
-            return Made(module.Connection)
-        return made_by(called)
+        if isinstance(called, Method) and called.name in SAME:
+            return called.owner
+        if isinstance(called, Method) and called.kind is dict:
+            return AnyOf(tuple(islice(called.owner.values(), ITEMS)))
+        return made_by(called, depth - 1)
+
+
+def puts(node: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a name and what is put into it, or into its list."""
+    if isinstance(node, ast.Assign):
+        names = node.targets
+    elif isinstance(node, ast.AugAssign | ast.AnnAssign) and node.value:
+        names = [node.target]
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        if isinstance(node.func.value, ast.Name):
+            for value in node.args:
+                yield node.func.value.id, value
+        return
+    else:
+        return
+    for name in names:
+        if isinstance(name, ast.Name):
+            yield name.id, node.value
 
 
 def only_tries(node: ast.Call) -> bool:
@@ -364,51 +499,102 @@ def only_tries(node: ast.Call) -> bool:
 
 
 def item(owner: Any, key: ast.expr) -> Any:
-    """What stands in a plain dict or list at a constant."""
-    if type(owner) not in (dict, list) or not isinstance(key, ast.Constant):
+    """What stands in a plain dict or list at a key."""
+    if type(owner) not in (dict, list):
         return None
+    if not isinstance(key, ast.Constant):
+        values = owner.values() if isinstance(owner, dict) else owner
+        return AnyOf(tuple(islice(values, ITEMS)))
     try:
         return owner[key.value]
     except (LookupError, TypeError):
         return None
 
 
-def made_by(factory: Any) -> Any:
-    """What a factory of yours returns, if it says so in one `return`."""
-    if not isinstance(factory, FunctionType) or of_library(factory.__code__):
-        return None
-    tree = tree_of(factory)
-    if tree is None:
-        return None
-    returned = [n.value for n in walk(tree.body) if isinstance(n, ast.Return)]
-    if len(returned) == 1 and returned[0] is not None:
-        return Scope(factory, tree).value(returned[0], 4)
-    return None
+def made_by(factory: Any, depth: int) -> Any:
+    """What a function returns: as it says in one `return`, or declares."""
+    if isinstance(factory, Method):
+        function = inspect.getattr_static(factory.kind, factory.name, None)
+        return declared_by(function, factory.kind, factory.name)
+    function = plain(factory)
+    tree = tree_of(function) if is_own(function) else None
+    if tree is not None:
+        returns = [n for n in walk(tree.body) if isinstance(n, ast.Return)]
+        if len(returns) == 1 and returns[0].value is not None:
+            made = Scope(function, tree).value(returns[0].value, depth)
+            if made is not None:
+                return made
+        if isinstance(getattr(function, "__self__", None), type):
+            return Made(function.__self__)  # `Service.create()`
+    return declared_by(function, getattr(function, "__self__", None))
+
+
+def declared_by(function: Any, owner: Any, name: str = "") -> Any:
+    """What the annotation of its `return` says, or is known of it."""
+    try:
+        said = function.__annotations__.get("return")
+    except (AttributeError, NameError):  # a builtin; a name for checkers
+        said = None
+    if isinstance(said, str):
+        said = re.split(r"[\[ |]", said)[0]
+        around = getattr(function, "__func__", function).__globals__
+        said = owner if said == "Self" else around.get(said)
+    if not isinstance(said, type):
+        known = (pair(owner)[0], name) if name else name_of(function)
+        said = RETURNS.get(known)
+    return Made(said) if isinstance(said, type) else None
 
 
 def attribute(owner: Any, name: str) -> Any:
     """Look an attribute up without running a property."""
     if owner is None:
         return None
+    if isinstance(owner, AnyOf):
+        return AnyOf(tuple(attribute(one, name) for one in owner.values))
     if isinstance(owner, ModuleType):
         return vars(owner).get(name)
     if isinstance(owner, type):
-        return inspect.getattr_static(owner, name, None)
+        found = inspect.getattr_static(owner, name, None)
+        if isinstance(found, classmethod):
+            return MethodType(found.__func__, owner)
+        return getattr(found, "__func__", found)  # of a staticmethod
     if not isinstance(owner, Made | Method):
         own = getattr(owner, "__dict__", {})
         if name in own:
             return own[name]
+        if isinstance(owner, Runtime):
+            return getattr(owner, name)  # it has slots, and no property
     kind = owner.kind if isinstance(owner, Made | Method) else type(owner)
     if isinstance(owner, Method):  # client.chat.completions.create
         any_method = ANY & {pair(k) for k in kind.__mro__}
         return Method(owner.owner, name) if any_method else None
     found = inspect.getattr_static(kind, name, None)
+    if isinstance(found, classmethod | staticmethod):
+        return attribute(kind, name)
+    if isinstance(found, FunctionType) and is_own(found):
+        return MethodType(found, owner)
     if found is None and not ANY & {pair(k) for k in kind.__mro__}:
-        return None
-    is_function = isinstance(found, FunctionType)
-    if is_function and not of_library(found.__code__):
-        return found if isinstance(owner, Made) else MethodType(found, owner)
+        return set_by_init(kind, name)
     return Method(owner, name)
+
+
+def set_by_init(kind: type, name: str) -> Any:
+    """What the objects of your class have there, before there is one."""
+    field = getattr(kind, "__dataclass_fields__", {}).get(name)
+    if field is not None:
+        known = field.default_factory, field.type
+        return next((Made(k) for k in known if isinstance(k, type)), None)
+    start = kind.__init__
+    tree = tree_of(start) if is_own(start) else None
+    for node in ast.walk(tree) if tree is not None else ():
+        if (
+            isinstance(node, ast.Assign)
+            and ast.unparse(node.targets[0])
+            == f"{tree.args.args[0].arg}.{name}"
+        ):
+            scope = Scope(MethodType(start, Made(kind)), tree)
+            return scope.value(node.value, 4)
+    return None
 
 
 def pair(kind: type) -> tuple[str, str]:
@@ -424,18 +610,36 @@ def name_of(function: Any) -> tuple[str, str]:
     return module.partition(".")[0].removeprefix("_"), name
 
 
-def waits(called: Any) -> bool:
-    """Whether calling it keeps its thread until somebody else answers."""
+def kind_of(called: Any) -> str:
+    """Whether and how calling it keeps its thread: see ``Call``."""
+    if isinstance(called, MethodType) and not is_own(called):
+        called = Method(called.__self__, called.__name__)
     if isinstance(called, Method):
-        for kind in called.kind.__mro__:
-            names = METHODS.get(pair(kind), set())
-            if called.name in names or "*" in names:
-                return True
-        return waits_for_a_model(called)
+        pairs = [pair(kind) for kind in called.kind.__mro__]
+        if ("asyncio", "AbstractEventLoop") in pairs and called.name in LOOPS:
+            return "loop"
+        if any(called.name in FILES.get(module, ()) for module, _ in pairs):
+            return "file"
+        names = set().union(*(METHODS.get(key, set()) for key in pairs))
+        known = called.name in names or "*" in names
+        return "waits" if known or waits_for_a_model(called) else ""
     if isinstance(called, FunctionType | BuiltinFunctionType):
         module, name = name_of(called)
-        return name in FUNCTIONS.get(module, ())
-    return False
+        if called is asyncio.run:
+            return "loop"
+        if name in FILES.get(module, ()):
+            return "file"
+        return "waits" if name in FUNCTIONS.get(module, ()) else ""
+    return ""
+
+
+def is_endless(called: Any, node: ast.Call) -> bool:
+    """Whether this makes a chat model that has no time limit."""
+    if not isinstance(called, type) or not issubclass(called, BaseChatModel):
+        return False
+    said = {k.arg for k in node.keywords}
+    limits = {"timeout", "request_timeout", None}  # None: `**options`
+    return "request_timeout" in called.model_fields and not said & limits
 
 
 def waits_for_a_model(called: Method) -> bool:

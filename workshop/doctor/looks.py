@@ -18,9 +18,17 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.pregel import Pregel
 
-from workshop.doctor.calls import Call, Calls, plain
+from workshop.doctor.calls import (
+    Call,
+    Calls,
+    is_async,
+    is_own,
+    plain,
+    sync_tool,
+)
 from workshop.doctor.reach import LIBRARY, Reach, names_in, of_library
-from workshop.doctor.stalls import Watch, line_of
+from workshop.doctor.stalls import IMPORTS, Watch, line_of
+from workshop.doctor.voices import voices_in
 
 CONNECTIONS = 1000  # how many ChatOpenAI opens if nobody says otherwise
 LIMITS = {"timeout", "timeout_at", "wait_for", "fail_after", "move_on_after"}
@@ -70,6 +78,7 @@ class Patient:
         found = {}
         for name, step in steps.items():
             calls = self.calls.of(sync_function(step))
+            calls = [call for call in calls if call.kind != "file"]
             if calls:
                 found[name] = calls
         return found
@@ -98,20 +107,14 @@ class Patient:
         return getattr(self.pool, "_max_workers", usual)
 
 
-COROUTINE = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR
-
-
-def is_async(function: object) -> bool:
-    code = getattr(function, "__code__", None)
-    kinds = FunctionType | MethodType
-    return isinstance(function, kinds) and bool(code.co_flags & COROUTINE)
-
-
 def sync_function(step: Any) -> object:
     """The function of a step that has no async form, or None.
 
     LangGraph gives a ``def`` node an async form that runs it in a thread.
     """
+    if isinstance(step, BaseTool) and is_own(sync_tool(step)):
+        both = getattr(step, "coroutine", None) or is_own(type(step)._arun)
+        return None if both else sync_tool(step)
     own = getattr(step, "afunc", None) or getattr(step, "coroutine", None)
     if own is None or isinstance(own, functools.partial):
         return getattr(step, "func", None)
@@ -119,6 +122,27 @@ def sync_function(step: Any) -> object:
 
 
 # --- the graph
+
+ON_THE_LOOP = {
+    "waits": (
+        "blocks the event loop at `{}`: everybody waits",
+        "Await its async twin, or use `asyncio.to_thread`",
+    ),
+    "lock": (
+        "holds a lock of threads over an `await`: the second task that comes "
+        "stops the whole loop",
+        "Use `asyncio.Lock` and `async with`",
+    ),
+    "loop": (
+        "starts an event loop where one runs: `{}` raises RuntimeError",
+        "`await` the coroutine",
+    ),
+    "file": (
+        "uses a file on the event loop: from a slow disk, or a large one, "
+        "everybody waits",
+        "Use `asyncio.to_thread` where that can be",
+    ),
+}
 
 
 def at_the_graph(patient: Patient) -> Found:
@@ -131,24 +155,11 @@ def at_the_graph(patient: Patient) -> Found:
 
 
 def at_the_nodes(patient: Patient) -> Found:
-    seen = set()
-    for calls in patient.on_the_loop.values():
-        for call in calls:
-            if call in seen:
-                continue
-            seen.add(call)
-            if call.name.startswith("with "):
-                yield (
-                    f"{call.line} holds a lock of threads over an `await`: "
-                    "the second task that comes stops the whole loop",
-                    "Use `asyncio.Lock` and `async with`",
-                )
-            else:
-                yield (
-                    f"{call.line} blocks the event loop at `{call.name}`: "
-                    "everybody waits",
-                    "Await its async twin, or use `asyncio.to_thread`",
-                )
+    found = [call for some in patient.on_the_loop.values() for call in some]
+    for call in dict.fromkeys(found):
+        fault, cure = ON_THE_LOOP[call.kind]
+        fault = f"{call.line} {fault.format(call.name)}"
+        yield fault, cure, call.kind == "file"
     for name, calls in patient.in_threads.items():
         yield (
             f"{name} is a `def` that waits at {calls[0].line}: in an async "
@@ -240,6 +251,14 @@ def at_the_time_limits(patient: Patient) -> Found:
             for bound in patient.reach.of_kind(RunnableBinding)
         )
     )
+    functions = patient.on_the_loop, patient.in_threads  # are read by now
+    if functions and not limited:
+        for line in patient.calls.endless:
+            yield (
+                f"{line} makes a model without a time limit: a call that "
+                "stalls before its first token waits for ever",
+                "Pass `timeout=` to it",
+            )
     for model in patient.models:
         name = model.model_name
         if model.request_timeout is None and not limited:
@@ -275,38 +294,11 @@ def sets_a_limit(thing: object) -> bool:
 
 def at_the_voices(patient: Patient) -> Found:
     """Inner models share the run's callbacks: `messages` hears them too."""
-    for thing in patient.reach.objects:
-        who = ""
-        if isinstance(thing, BaseTool):
-            function = getattr(thing, "coroutine", None) or thing.func
-            inner = Reach(function) if function else None
-            who = f"tool `{thing.name}`"
-        elif is_middleware(thing):
-            inner = Reach(list(vars(thing).values()))
-            who = type(thing).__name__
-        if not who or inner is None:
-            continue
-        quiet = {
-            id(bound.bound)
-            for bound in inner.of_kind(RunnableBinding)
-            if "nostream" in (bound.config.get("tags") or ())
-        }
-        models = [
-            model
-            for model in inner.of_kind(BaseChatModel)
-            if id(model) not in quiet
-        ]
-        if any("nostream" not in (model.tags or ()) for model in models):
-            yield (
-                f"a model in {who} speaks in `messages` mode: its words "
-                "reach the reader",
-                'Give that model `tags=["nostream"]`',
-            )
-
-
-def is_middleware(thing: object) -> bool:
-    names = {kind.__name__ for kind in type(thing).__mro__}
-    return "AgentMiddleware" in names
+    for who in voices_in(patient.reach.objects, patient.calls):
+        yield (
+            f"{who} speaks in `messages` mode: its words reach the reader",
+            'Give that model `tags=["nostream"]`',
+        )
 
 
 def at_the_connections(patient: Patient) -> Found:
@@ -425,5 +417,8 @@ def at_the_loop(patient: Patient) -> Found:
         place, seconds = worst
         yield (
             f"{place} held it up, for {seconds:.2f} s",
-            "Await its async twin, or use `asyncio.to_thread`",
+            "Import it at the top of the file"
+            if place == IMPORTS
+            else "Await its async twin, or use `asyncio.to_thread`",
+            place == IMPORTS,
         )

@@ -13,6 +13,7 @@ import sysconfig
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from inspect import getattr_static
 from itertools import islice
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -33,6 +34,8 @@ LIBRARY = (
     sys.base_prefix,
     str(Path(workshop.__file__).parent),  # the course's own
 )
+# What is called of an object that is a node or a tool.
+ENTRIES = ("__call__", "_run", "_arun")
 PLAIN = (str, bytes, int, float, complex, type(None), type, ModuleType)
 
 
@@ -86,10 +89,13 @@ def parts(thing: object) -> Iterable[object]:
         return (thing.func, *thing.args, *thing.keywords.values())
     if isinstance(thing, FunctionType):
         return used_by(thing)
+    if "__wrapped__" in getattr(thing, "__dict__", {}):
+        return (thing.__wrapped__,)  # a task of LangGraph, a cached function
     if isinstance(thing, Runnable) or is_yours(thing):
-        call = vars(type(thing)).get("__call__")
-        own = MethodType(call, thing) if yours_too(call) else None
-        return (own, *getattr(thing, "__dict__", {}).values())
+        kind = type(thing)
+        entries = (getattr_static(kind, name, None) for name in ENTRIES)
+        own = [MethodType(e, thing) for e in entries if yours_too(e)]
+        return (*own, *getattr(thing, "__dict__", {}).values())
     return ()
 
 

@@ -1,7 +1,8 @@
 """Watches the running loop from a thread: what held it up, and where.
 
 One step of one task that lasts HELD_UP or longer is a block. A loop that is
-late because many short steps are due is busy, and that is no fault of a line.
+late because many short steps are due is busy, and that is no fault of a line;
+nor is the time for which the machine had no processor for its thread.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import linecache
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -22,6 +24,9 @@ from workshop.doctor.reach import of_library
 
 HELD_UP = 0.1  # seconds, as asyncio's own `slow_callback_duration`
 EVERY = 0.01
+LONG = 5  # looks in a row at which calls wait for a thread
+IMPORT = "<frozen importlib"
+IMPORTS = "an import, the first time,"
 # The functions of a loop and of what starts it: below these is one step.
 LOOP = {"_run_once", "run_forever", "run_until_complete", "run", "_run"}
 
@@ -37,30 +42,31 @@ class Watch:
     queued: int = 0
 
     def worst(self) -> tuple[str, float] | None:
-        places = sorted(self.held, key=self.held.__getitem__)
-        return (places[-1], self.held[places[-1]]) if places else None
+        held = sorted(self.held.items(), key=lambda h: (h[0] != IMPORTS, h[1]))
+        return held[-1] if held else None
 
 
 @contextmanager
 def watching(loop: asyncio.AbstractEventLoop) -> Iterator[Watch]:
     """Sample the thread of the loop until the block ends."""
     watch, ended = Watch(), threading.Event()
-    thread = threading.get_ident()
+    thread, native = threading.get_ident(), threading.get_native_id()
 
     def sample() -> None:
         step, began, seen = None, 0.0, Counter[str]()
-        before = 0
+        queues = deque([0] * LONG, LONG)
         while not ended.wait(EVERY):
-            now = waiting_calls(getattr(loop, "_default_executor", None))
-            watch.queued, before = max(watch.queued, min(before, now)), now
+            pool = getattr(loop, "_default_executor", None)
+            queues.append(waiting_calls(pool))
+            watch.queued = max(watch.queued, min(queues))
             stack = list(stack_of(sys._current_frames().get(thread)))
             newest = step_of(stack)
             # A frame that is kept here is no other one's, also when done.
             if newest is None or newest is not step:
-                step, began, seen = newest, time.perf_counter(), Counter()
+                step, began, seen = newest, clock(native), Counter()
                 continue
             seen[place_in(stack, step)] += 1
-            took = time.perf_counter() - began
+            took = clock(native) - began
             if took >= HELD_UP:
                 place = seen.most_common(1)[0][0]
                 watch.held[place] = max(took, watch.held.get(place, 0))
@@ -70,6 +76,16 @@ def watching(loop: asyncio.AbstractEventLoop) -> Iterator[Watch]:
         yield watch
     finally:
         ended.set()
+
+
+def clock(thread: int) -> float:
+    """Seconds, without those that a thread waited for a processor (Linux)."""
+    try:
+        said = Path(f"/proc/self/task/{thread}/schedstat").read_text("ascii")
+        waited = int(said.split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        waited = 0.0
+    return time.perf_counter() - waited
 
 
 def waiting_calls(pool: Any) -> int:
@@ -101,9 +117,13 @@ def step_of(stack: list[FrameType]) -> FrameType | None:
 def place_in(stack: list[FrameType], step: FrameType) -> str:
     """The innermost line of yours within this step, or a library's."""
     inside = stack[: stack.index(step)] if step in stack else stack
-    for frame in inside:
+    if any(f.f_code.co_filename.startswith(IMPORT) for f in inside):
+        return IMPORTS
+    for number, frame in enumerate(inside):
         if not of_library(frame.f_code):
-            return line_of(frame)
+            named = (f for f in inside[number:] if f.f_code.co_name[0] != "<")
+            around = next(named, frame).f_code.co_name
+            return written(frame.f_code.co_filename, frame.f_lineno, around)
     return f"library code, {line_of(inside[0] if inside else step)},"
 
 

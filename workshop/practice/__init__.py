@@ -8,6 +8,7 @@ other from top to bottom:
 ``work``        how much work one request may be
 ``words``       text, cut into tokens and into comparable words
 ``ask``         what was asked, whichever API it came through
+``shapes``      values of a request, and what is said of wrong ones
 ``rules``       what OpenAI refuses, in its words
 ``source``      what a prompt offers as arguments
 ``patterns``    a text that matches a regular expression

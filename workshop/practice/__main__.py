@@ -21,6 +21,13 @@ from workshop.practice.sessions import Pace, fault_values
 PATIENCE = 1.0  # seconds to end in good order
 SWITCH = 0.001  # seconds that a thread works while the loop waits
 EVERYWHERE = ("0.0.0.0", "::")
+PACE = (
+    ("ttft", "S", "seconds to the first token"),
+    ("per_token", "S", "seconds for each token"),
+    ("jitter", "J", "delay each token by up to J times --per-token"),
+    ("seed", "N", "of the jitter"),
+    ("context_tokens", "N", "refuse a prompt with more tokens"),
+)
 DESCRIPTION = """\
 An OpenAI-compatible model to practise with: it answers from a file, token
 by token, counts its requests and fails on demand. The first line that it
@@ -132,35 +139,15 @@ def _options() -> argparse.Namespace:
         "no key is asked (default: this machine only)",
     )
     option("--port", type=int, default=0, help="default: any that is free")
-    option(
-        "--ttft",
-        type=float,
-        default=Pace.ttft,
-        metavar="S",
-        help="seconds to the first token (default: %(default)s)",
-    )
-    option(
-        "--per-token",
-        type=float,
-        default=Pace.per_token,
-        metavar="S",
-        help="seconds for each token (default: %(default)s)",
-    )
-    option(
-        "--jitter",
-        type=float,
-        default=Pace.jitter,
-        metavar="J",
-        help="delay each token by up to J times --per-token (default: none)",
-    )
-    option("--seed", type=int, default=Pace.seed, help="of the jitter")
-    option(
-        "--context-tokens",
-        type=int,
-        default=Pace.context_tokens,
-        metavar="N",
-        help="refuse a prompt with more tokens (default: %(default)s)",
-    )
+    for field, unit, said in PACE:
+        default = getattr(Pace, field)
+        option(
+            f"--{field.replace('_', '-')}",
+            type=type(default),
+            default=default,
+            metavar=unit,
+            help=f"{said} (default: %(default)s)",
+        )
     option(
         "--allow-origin",
         metavar="URL",
@@ -188,14 +175,8 @@ def _options() -> argparse.Namespace:
     )
     options = parser.parse_args()
     try:
-        options.pace = Pace(
-            options.ttft,
-            options.per_token,
-            options.jitter,
-            options.seed,
-            options.context_tokens,
-        )
-        options.server = PracticeServer(options.pace, options.allow_origin)
+        pace = Pace(*(getattr(options, field) for field, _, _ in PACE))
+        options.server = PracticeServer(pace, options.allow_origin)
         for text in options.fault:
             options.server.sessions.whole.faults.add(fault_values(text))
     except ValueError as error:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from workshop.practice import choices, formats, tools, words
-from workshop.practice.ask import LOOK_AT, Ask, Reply, Turn, is_handoff
+from workshop.practice.ask import LOOK_AT, Ask, Reply, Turn, hands_over
 from workshop.practice.schema import Filler
 from workshop.practice.source import COUNTED, Source
 
@@ -39,9 +39,25 @@ _PREFIX = re.compile(
     r"\b(?:prefix|start|begin) (?:your|the) (?:response|answer|reply|message)"
     r"s? with [\"'\u201c]?([A-Z][A-Z ]+[A-Z])\b"
 )
-_CONTEXT = re.compile(
-    r"\bcontext\s*:\s*(.+?)(?=\n\s*(?:question|answer|user)\b|\Z)", re.I | re.S
+# A mark that a system message wants where the work is done.
+_MARK = re.compile(
+    r"\b(?i:respond|reply|answer|end|say|return|use|finish)\b[^.\n]{0,40}?"
+    r"(?:[\"'`]([A-Z]{4,})[\"'`]|\b(TERMINATE|APPROVED?|DONE|COMPLETE|STOP)\b)"
 )
+_ENDS_CONTEXT = r"(?=\n\s*(?:question|answer|user|helpful answer)\b|\Z)"
+_CONTEXT = re.compile(
+    r"\b(?:context|documents?|passages?|facts)\s*:\s*(.+?)" + _ENDS_CONTEXT,
+    re.I | re.S,
+)
+_PIECES = re.compile(
+    r"\b(?:pieces of|following) (?:\w+ )?context\b.*?\n\n(.+?)"
+    + _ENDS_CONTEXT,
+    re.I | re.S,
+)
+_SPEAK_TO = re.compile(
+    r"\b(?:speak|talk|transfer|connect|switch)\b.* to\b", re.I
+)
+_COMMAS = re.compile(r"\bcomma[- ]separated\b", re.I)
 _QUESTION = re.compile(r"\bquestion\s*:\s*([^\n]+)", re.I)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _ABOUT_ME = re.compile(r"\b(?:do|did|am|was|have|should) i\b|\bmy\b", re.I)
@@ -89,7 +105,8 @@ def reply(ask: Ask, again: int = 0) -> Reply:
     """
     forced = 0 if ask.choice == "auto" else again
     knows = functools.partial(_knows, ask)
-    calls = tools.choose(ask, VALUES, knows, forced)
+    say = functools.partial(_say, ask)
+    calls = tools.choose(ask, VALUES, knows, say, forced)
     if calls:
         return Reply(calls=calls)
     text = _json_answer(ask, again)
@@ -103,11 +120,12 @@ def reply(ask: Ask, again: int = 0) -> Reply:
 def _say(ask: Ask, again: int = 0) -> str:
     """The answer in words."""
     prompt, since = ask.prompt()
-    text = " ".join(_results(since)) or _reported(since)
+    text = " ".join(_results(ask, since)) or _reported(ask, since)
     text = text or (
         _summary(ask, prompt)
         or _obeyed(prompt)
         or _remembered(ask, prompt)
+        or (_known("hello") if _comes_in(ask, prompt) else None)
         or _chosen(prompt, again)
         or _from_context(ask, prompt)
         or _known(prompt)
@@ -116,7 +134,15 @@ def _say(ask: Ask, again: int = 0) -> str:
     )
     system = " ".join(t.text for t in ask.turns if t.role == "system")
     prefix = _PREFIX.search(system[-10_000:])
+    mark = _MARK.search(system[-10_000:])
+    if mark and ask.is_over():
+        return f"{text} {mark[1] or mark[2]}"
     return f"{prefix[1]}: {text}" if prefix else text
+
+
+def _comes_in(ask: Ask, prompt: str) -> bool:
+    """Whether the user only asked for this agent."""
+    return ask.is_handed() and bool(_SPEAK_TO.search(prompt))
 
 
 def _known(prompt: str) -> str | None:
@@ -158,11 +184,11 @@ def _said_together(ask: Ask) -> str:
     return "\n".join(said)
 
 
-def _reported(since: Iterable[Turn]) -> str:
+def _reported(ask: Ask, since: Iterable[Turn]) -> str:
     """What other agents said since the prompt."""
-    turns = [turn for turn in since if not is_handoff(turn)]
+    turns = [turn for turn in since if not ask.is_handoff(turn)]
     agents = any(turn.name for turn in since)
-    handed = any(tools.hands_over(c.name) for t in since for c in t.calls)
+    handed = any(hands_over(c.name) for t in since for c in t.calls)
     if not (agents or handed):
         return ""
     said = [t.text for t in turns if t.role in ("user", "assistant")]
@@ -181,7 +207,8 @@ def _chosen(prompt: str, again: int) -> str | None:
 def _from_context(ask: Ask, prompt: str) -> str | None:
     """The sentence of a given context that says most about a question."""
     texts = [t.text for t in ask.turns if t.role in ("system", "user")]
-    context = _CONTEXT.search("\n\n".join(texts)[-20_000:])
+    given = "\n\n".join(texts)[-20_000:]
+    context = _CONTEXT.search(given) or _PIECES.search(given)
     if not context:
         return None
     question = _QUESTION.search(prompt)
@@ -233,12 +260,17 @@ def _in_words(prompt: str, text: str) -> str:
     wanted = _N_WORDS.search(prompt)
     if wanted is None:
         return text
-    number = wanted[1].lower()
-    count = COUNTED.index(number) if number in COUNTED else int(number)
+    count = _how_many(wanted[1])
     said = text.split()
     while len(said) < min(count, MOST_WORDS):
         said += _FILE["more"].split()
     return " ".join(said[:count]).rstrip(".,:;!?") + "."
+
+
+def _how_many(text: str) -> int:
+    """The first number that a text says, or 0."""
+    number = Source(text).take("number", accept=str.isdigit)
+    return int(number or 0)
 
 
 def _obeyed(prompt: str) -> str | None:
@@ -246,6 +278,8 @@ def _obeyed(prompt: str) -> str | None:
     count = _COUNT_TO.search(prompt)
     if count:
         return " ".join(map(str, range(1, int(count[1]) + 1)))
+    if _COMMAS.search(prompt):
+        return ", ".join(_FILE["listed"][: _how_many(prompt) or 3])
     exactly = _EXACTLY.search(prompt)
     if exactly:
         return (exactly[1] or exactly[2]).strip().strip("\"'\u201c\u201d`")
@@ -286,12 +320,12 @@ def _name(text: str) -> str | None:
     return None
 
 
-def _results(since: Iterable[Turn]) -> Iterator[str]:
+def _results(ask: Ask, since: Iterable[Turn]) -> Iterator[str]:
     """What the tools found, each as a sentence."""
     since = list(since)
     names = {call.id: call.name for turn in since for call in turn.calls}
     for turn in since:
-        if turn.role == "tool" and not is_handoff(turn):
+        if turn.role == "tool" and not ask.is_handoff(turn):
             yield _sentence(names[turn.call_id], turn.text.strip())
 
 
@@ -329,7 +363,7 @@ def _json_answer(ask: Ask, again: int) -> str | None:
         if form is None and schema is None:
             return None
         schema, prompt = form or (formats.any_object(), prompt)
-    known = "\n".join([*_results(since), prompt])[:MOST_READ]
+    known = "\n".join([*_results(ask, since), prompt])[:MOST_READ]
     filler = Filler(
         schema,
         Source(known),

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,9 +128,26 @@ class Ask:
         """Whether somebody has answered the user's last prompt."""
         _, since = self.prompt()
         return any(
-            turn.role != "system" and not turn.calls and not is_handoff(turn)
+            turn.role != "system" and not turn.calls
             for turn in since
+            if not self.is_handoff(turn)
         )
+
+    def is_handed(self) -> bool:
+        """Whether the word was given to another agent since the prompt."""
+        _, since = self.prompt()
+        return any(self.is_handoff(turn) for turn in since)
+
+    def is_handoff(self, turn: Turn) -> bool:
+        """Whether a turn only says who speaks next."""
+        told = turn.role != "user" and bool(_HANDED_OVER.match(turn.text))
+        return told or (bool(turn.call_id) and turn.call_id in self._handed)
+
+    @functools.cached_property
+    def _handed(self) -> frozenset[str]:
+        """The ids of the calls that gave the word to another agent."""
+        calls = [call for turn in self.turns for call in turn.calls]
+        return frozenset(c.id for c in calls if hands_over(c.name))
 
     @functools.cached_property
     def digest(self) -> str:
@@ -147,9 +164,15 @@ _HANDED_OVER = re.compile(
 )
 
 
-def is_handoff(turn: Turn) -> bool:
-    """Whether a turn only says who speaks next."""
-    return turn.role != "user" and bool(_HANDED_OVER.match(turn.text))
+# Tools with one of these names give the word to another agent.
+_HANDS_OVER = re.compile(
+    r"(?:transfer|hand_?off|handover|delegate)(?:_|\b)", re.I
+)
+
+
+def hands_over(name: str) -> bool:
+    """Whether a tool of that name gives the word to another agent."""
+    return bool(_HANDS_OVER.match(name))
 
 
 @dataclass(frozen=True)
@@ -201,69 +224,15 @@ def failure_body() -> dict[str, Any]:
     ).body["error"]
 
 
-def missing(name: str) -> Problem:
-    return Problem(
-        400,
-        f"Missing required parameter: '{name}'.",
-        param=name,
-        code="missing_required_parameter",
-    )
-
-
-def wrong_type(name: str, expected: str, value: Any) -> Problem:
-    kinds = {
-        "str": "a string",
-        "int": "an integer",
-        "float": "a decimal",
-        "bool": "a boolean",
-        "list": "an array",
-        "dict": "an object",
-        "NoneType": "null",
-    }
-    got = kinds[type(value).__name__]
-    return Problem(
-        400,
-        f"Invalid type for '{name}': expected {expected}, but got {got} "
-        "instead.",
-        param=name,
-        code="invalid_type",
-    )
-
-
-def invalid_value(name: str, value: str, known: Iterable[str]) -> Problem:
-    *others, last = map(repr, known)
-    return Problem(
-        400,
-        f"Invalid value: {value!r}. Supported values are: "
-        f"{', '.join(others)}{',' * (len(others) > 1)} and {last}.",
-        param=name,
-        code="invalid_value",
-    )
-
-
-def need(value: Any, name: str, kind: type, expected: str) -> Any:
-    """Return a value of the right JSON type, or raise the Problem."""
-    if value is None:
-        raise missing(name)
-    if not isinstance(value, kind) or (kind is int and value is True):
-        raise wrong_type(name, expected, value)
-    return value
-
-
-def text_of(content: Any, name: str) -> str:
+def text_of(content: Any) -> str:
     """The text of a message: a string, or a list of content blocks.
 
     A block without text leaves its type behind, as in ``[image_url]``.
     """
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise wrong_type(name, "a string or an array", content)
-    parts = []
-    for index, block in enumerate(content):
-        block = need(block, f"{name}[{index}]", dict, "an object")
-        text = block.get("text", block.get("refusal"))
-        parts.append(text if isinstance(text, str) else f"[{block['type']}]")
+    if content is None or isinstance(content, str):
+        return content or ""
+    parts = [
+        block.get("text", block.get("refusal", f"[{block['type']}]"))
+        for block in content
+    ]
     return "\n".join(parts)

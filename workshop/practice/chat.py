@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import json
+import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +21,6 @@ from workshop.practice.ask import (
     Script,
     Turn,
     failure_body,
-    invalid_value,
-    missing,
-    need,
     text_of,
 )
 
@@ -43,6 +44,7 @@ def parse(body: dict[str, Any]) -> Request:
     turns = [_turn(m, f"messages[{i}]") for i, m in enumerate(messages)]
     _check_results(turns)
     _check_form(body.get("response_format"), turns)
+    turns = list(_observed(turns))
     tools = rules.read_tools(body.get("tools"), "function")
     stop = body.get("stop") or ()
     options = body.get("stream_options") or {}
@@ -77,49 +79,62 @@ def too_long(tokens: int, limit: int) -> Problem:
     )
 
 
-def _turn(message: Any, name: str) -> Turn:
-    message = need(message, name, dict, "an object")
-    role = need(message.get("role"), f"{name}.role", str, "a string")
-    if role not in ROLES:
-        raise invalid_value(f"{name}.role", role, ROLES)
+def _turn(message: dict[str, Any], name: str) -> Turn:
     content = message.get("content")
-    calls = message.get("tool_calls")
-    if calls == []:
-        raise rules.empty_array(f"{name}.tool_calls")
-    if content is None and not (role == "assistant" and _says(message)):
+    calls = message.get("tool_calls") or ()
+    says = any(message.get(n) for n in ("tool_calls", "refusal", "audio"))
+    if content is None and not (message["role"] == "assistant" and says):
         raise Problem(
             400,
             "Invalid value for 'content': expected a string, got null.",
             param=f"{name}.content".replace("[", ".["),
         )
-    if role == "tool" and message.get("tool_call_id") is None:
-        raise missing(f"{name}.tool_call_id")
     return Turn(
-        role=ROLES[role],
-        text=text_of(content, f"{name}.content"),
+        role=ROLES[message["role"]],
+        text=text_of(content),
         calls=tuple(
-            _made_call(call, f"{name}.tool_calls[{i}]")
-            for i, call in enumerate(calls or ())
+            Call(
+                call["function"]["name"],
+                call["function"]["arguments"],
+                call["id"],
+            )
+            for call in calls
         ),
         call_id=message.get("tool_call_id", ""),
         name=message.get("name") or "",
     )
 
 
-def _says(message: dict[str, Any]) -> bool:
-    """Whether a message without content has something else."""
-    return any(message.get(n) for n in ("tool_calls", "refusal", "audio"))
+_CALLING = re.compile(r"Calling tools:\s*(\[.*\])", re.S)
 
 
-def _made_call(call: Any, name: str) -> Call:
-    call = need(call, name, dict, "an object")
-    for part in ("id", "type"):
-        need(call.get(part), f"{name}.{part}", str, "a string")
-    where = f"{name}.function"
-    function = need(call.get("function"), where, dict, "an object")
-    for part in ("name", "arguments"):
-        need(function.get(part), f"{where}.{part}", str, "a string")
-    return Call(function["name"], function["arguments"], call["id"])
+def _observed(turns: list[Turn]) -> Iterator[Turn]:
+    """The turns, where calls and results stand in texts as such again.
+
+    Some clients write "Calling tools: [...]" and "Observation: ...".
+    """
+    made: tuple[Call, ...] = ()
+    for turn in turns:
+        calling = _CALLING.match(turn.text)
+        if turn.role == "assistant" and calling:
+            with contextlib.suppress(ValueError, SyntaxError, KeyError):
+                made = tuple(
+                    Call(
+                        call["function"]["name"],
+                        json.dumps(call["function"]["arguments"]),
+                        call["id"],
+                    )
+                    for call in ast.literal_eval(calling[1])
+                )
+                turn = Turn("assistant", "", made)
+        if (
+            turn.role == "user"
+            and turn.text.startswith("Observation:")
+            and made
+        ):
+            found = turn.text.removeprefix("Observation:").strip()
+            turn = Turn("tool", found, call_id=made[0].id)
+        yield turn
 
 
 def _check_results(turns: list[Turn]) -> None:
@@ -150,7 +165,7 @@ def _check_results(turns: list[Turn]) -> None:
 
 
 def _check_form(form: Any, turns: list[Turn]) -> None:
-    kind = rules.read_kind(form, "response_format")
+    kind = (form or {}).get("type")
     if kind == "json_object":
         rules.check_mentions_json(
             turns,
@@ -159,9 +174,7 @@ def _check_form(form: Any, turns: list[Turn]) -> None:
             "messages",
         )
     if kind == "json_schema":
-        where = "response_format.json_schema"
-        schema = need(form.get("json_schema"), where, dict, "an object")
-        rules.check_format(schema, where, "response_format", None)
+        rules.check_format(form["json_schema"], "response_format", None)
 
 
 def _schema(response_format: Any) -> dict[str, Any] | None:

@@ -15,26 +15,19 @@ import sys
 from typing import Any
 
 from workshop.practice import rules, work
-from workshop.practice.ask import Problem, Script, need, wrong_type
+from workshop.practice.ask import Script
 
 DIMENSIONS = 1536
-MOST_INPUTS = 2048
 PER_WORD = 8  # dimensions that a word adds to, or takes from
 
 
 def script(body: dict[str, Any]) -> Script:
     """The answer to a request; raises Problem where that is wrong."""
-    model = need(body.get("model"), "model", str, "a string")
-    size = need(
-        body.get("dimensions", DIMENSIONS), "dimensions", int, "an integer"
-    )
-    if not 1 <= size <= 4096:
-        raise Problem(
-            400, "'dimensions' must be from 1 to 4096.", param="dimensions"
-        )
-    texts = _inputs(body.get("input"))
-    if len(texts) > MOST_INPUTS:
-        raise rules.too_many("input", MOST_INPUTS, len(texts))
+    rules.check_embeddings(body)
+    model, texts = body["model"], body["input"]
+    size = body.get("dimensions") or DIMENSIONS
+    if isinstance(texts, str) or type(texts[0]) is int:
+        texts = [texts]
     inputs = [_words(text) for text in texts]
     as_base64 = body.get("encoding_format") == "base64"
     tokens = sum(map(len, inputs))
@@ -69,23 +62,10 @@ def vector(text: list[str], size: int) -> list[float]:
     return [part / length for part in sums]
 
 
-def _inputs(value: Any) -> list[Any]:
-    """One text, several, or the same as lists of token numbers."""
-    one_text = isinstance(value, str)
-    one_list = isinstance(value, list) and value and type(value[0]) is int
-    texts = [value] if one_text or one_list else value
-    texts = need(texts, "input", list, "a string or an array")
-    if not texts:
-        raise rules.empty_array("input")
-    return texts
-
-
-def _words(text: Any) -> list[str]:
+def _words(text: str | list[int]) -> list[str]:
     if isinstance(text, str):
         return re.findall(r"\w+|[^\w\s]", text.lower())
-    if isinstance(text, list):
-        return [str(number) for number in text]
-    raise wrong_type("input", "a string or an array", text)
+    return [str(number) for number in text]
 
 
 def _encoded(numbers: list[float], as_base64: bool) -> list[float] | str:

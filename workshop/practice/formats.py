@@ -38,6 +38,8 @@ def described(text: str, loosely: bool) -> Form | None:
     ``loosely`` takes a list of keys for one too.
     """
     text = text[-LOOK_AT:]
+    if "Action Input:" in text:  # JSON for a tool, not for the answer
+        return None
     if not loosely and not _JSON.search(text):
         return None
     found = _objects(text)

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from re import _compiler as compiler
 from re import _parser as parser
 from typing import Any
 
 LONGEST = 1000  # characters
 _USUAL = string.ascii_uppercase + string.ascii_lowercase + string.digits
 _OTHERS = "_-. " + string.punctuation
-_CATEGORY = {
-    "CATEGORY_DIGIT": str.isdigit,
-    "CATEGORY_NOT_DIGIT": lambda sign: not sign.isdigit(),
-    "CATEGORY_SPACE": str.isspace,
-    "CATEGORY_NOT_SPACE": lambda sign: not sign.isspace(),
-    "CATEGORY_WORD": lambda sign: sign.isalnum() or sign == "_",
-    "CATEGORY_NOT_WORD": lambda sign: not (sign.isalnum() or sign == "_"),
-}
 
 
 def examples(pattern: str, longer: Iterable[int]) -> list[str]:
@@ -48,12 +41,13 @@ class _Writer:
         self._mixed = mixed
         self._written = 0
         self._groups: dict[int, str] = {}
+        self._fits: dict[int, re.Pattern[str]] = {}
 
     def sequence(self, parsed: Any) -> str:
-        return "".join(self._part(str(op), what) for op, what in parsed)
+        return "".join(self._part(op, what) for op, what in parsed)
 
-    def _part(self, op: str, what: Any) -> str:
-        match op:
+    def _part(self, op: Any, what: Any) -> str:
+        match str(op):
             case "LITERAL":
                 return chr(what)
             case "IN" | "NOT_LITERAL" | "ANY" | "CATEGORY":
@@ -76,39 +70,23 @@ class _Writer:
                 return "".join(self.sequence(repeated) for _ in range(count))
         return ""  # the start, the end, a look around
 
-    def _sign(self, op: str, what: Any) -> str:
+    def _sign(self, op: Any, what: Any) -> str:
+        """A character that fits, of the usual ones or of the set's own."""
         self._written += 1
-        signs = _USUAL + _OTHERS + "".join(_own_signs(op, what))
+        signs = _USUAL + _OTHERS + "".join(_own_signs(what))
         if self._mixed and self._written < LONGEST:
             start = 13 * self._written % len(_USUAL)
             signs = _USUAL[start:] + signs
-        fits = (sign for sign in signs if _allowed(op, what, sign))
-        return next(fits, "")
+        if id(what) not in self._fits:
+            alone = parser.SubPattern(parser.State(), [(op, what)])
+            self._fits[id(what)] = compiler.compile(alone)
+        found = self._fits[id(what)].search(signs)
+        return found[0] if found else ""
 
 
-def _own_signs(op: str, what: Any) -> list[str]:
+def _own_signs(what: Any) -> Iterator[str]:
     """The first characters of a set, for one that is not usual."""
-    firsts = []
-    for kind, value in what if op == "IN" else ():
+    for kind, value in what if isinstance(what, list) else ():
         if str(kind) in ("LITERAL", "RANGE"):
-            firsts.append(chr(value if isinstance(value, int) else value[0]))
-    return [*firsts, "\N{LATIN SMALL LETTER E WITH ACUTE}"]
-
-
-def _allowed(op: str, what: Any, sign: str) -> bool:
-    match op:
-        case "LITERAL":
-            return sign == chr(what)
-        case "NOT_LITERAL":
-            return sign != chr(what)
-        case "RANGE":
-            return what[0] <= ord(sign) <= what[1]
-        case "CATEGORY":
-            return _CATEGORY[str(what)](sign)
-        case "IN":
-            negated = str(what[0][0]) == "NEGATE"
-            return negated != any(
-                _allowed(str(kind), value, sign)
-                for kind, value in what[negated:]
-            )
-    return sign != "\n"  # any
+            yield chr(value if isinstance(value, int) else value[0])
+    yield "\N{LATIN SMALL LETTER E WITH ACUTE}"

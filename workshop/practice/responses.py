@@ -19,8 +19,6 @@ from workshop.practice.ask import (
     Reply,
     Script,
     Turn,
-    invalid_value,
-    need,
     text_of,
 )
 
@@ -59,12 +57,10 @@ def parse(body: dict[str, Any], kept: Mapping[str, Sequence[Turn]]) -> Request:
     if isinstance(items, str):
         items = [{"role": "user", "content": items}]
     turns = list(before)
-    for index, item in enumerate(need(items, "input", list, "an array")):
-        turns += _turns(item, f"input[{index}]", kept)
+    for item in items:
+        turns += _turns(item, kept)
     turns = _joined(turns)
     told = body.get("instructions")
-    if not turns:
-        raise rules.empty_array("input")
     _check_results(turns)
     form = (body.get("text") or {}).get("format") or {}
     _check_form(form, turns)
@@ -93,43 +89,25 @@ def too_long(tokens: int, limit: int) -> Problem:
 
 
 def _turns(
-    item: Any, name: str, kept: Mapping[str, Sequence[Turn]]
+    item: dict[str, Any], kept: Mapping[str, Sequence[Turn]]
 ) -> Sequence[Turn]:
-    item = need(item, name, dict, "an object")
-    kind = item.get("type") or "message"
-    if kind == "message" and "role" not in item and "id" in item:
-        kind = "item_reference"
-    match kind:
+    match rules.kind_of(item):
         case "message":
-            role = need(item.get("role"), f"{name}.role", str, "a string")
-            if role not in ROLES:
-                raise invalid_value(f"{name}.role", role, ROLES)
-            text = text_of(item.get("content"), f"{name}.content")
-            return [Turn(ROLES[role], text)]
+            return [Turn(ROLES[item["role"]], text_of(item["content"]))]
         case "function_call":
-            for part in ("name", "arguments", "call_id"):
-                need(item.get(part), f"{name}.{part}", str, "a string")
             call = Call(item["name"], item["arguments"], item["call_id"])
             return [Turn("assistant", "", (call,))]
         case "function_call_output":
-            need(item.get("call_id"), f"{name}.call_id", str, "a string")
-            text = text_of(item.get("output"), f"{name}.output")
+            text = text_of(item["output"])
             return [Turn("tool", text, call_id=item["call_id"])]
-        case "reasoning":
-            return []
         case "item_reference":
-            id = need(item.get("id"), f"{name}.id", str, "a string")
+            id = item["id"]
             if id not in kept:
                 raise Problem(
                     404, f"Item with id '{id}' not found.", param="input"
                 )
             return kept[id]
-    raise Problem(
-        400,
-        f"The practice model knows no items of the type {kind!r}.",
-        param=f"{name}.type",
-        code="unsupported_value",
-    )
+    return []  # a reasoning
 
 
 def keep(request: Request, reply: Reply, script: Script) -> dict[str, Any]:
@@ -171,7 +149,7 @@ def _check_results(turns: list[Turn]) -> None:
 
 
 def _check_form(form: Any, turns: list[Turn]) -> None:
-    kind = rules.read_kind(form or None, "text.format")
+    kind = form.get("type")
     if kind == "json_object":
         rules.check_mentions_json(
             turns,
@@ -180,9 +158,8 @@ def _check_form(form: Any, turns: list[Turn]) -> None:
             "input",
         )
     if kind == "json_schema":
-        rules.check_format(
-            form, "text.format", "text.format.schema", "invalid_json_schema"
-        )
+        param, code = "text.format.schema", "invalid_json_schema"
+        rules.check_format(form, param, code)
 
 
 def _joined(turns: list[Turn]) -> list[Turn]:
@@ -229,7 +206,7 @@ def script(request: Request, reply: Reply) -> Script:
     writer.event("response.created", response=start)
     writer.event("response.in_progress", response=start)
     for index, (item, parts) in enumerate(items):
-        _WRITE[item["type"]](writer, index, item, parts)
+        _write_item(writer, index, item, parts)
     writer.event(f"response.{final['status']}", response=final)
     chunks = writer.chunks()
 
@@ -256,7 +233,7 @@ def _items(
     status = "completed" if reply.finish == "stop" else "incomplete"
     items: list[tuple[dict[str, Any], list[str]]] = []
     if reply.thoughts:
-        summary = _summary_part("".join(reply.thoughts))
+        summary = {"type": "summary_text", "text": "".join(reply.thoughts)}
         reasoning = {
             "type": "reasoning",
             "id": f"rs_{number}_{digest}",
@@ -274,33 +251,20 @@ def _items(
         }
         items.append((item, words.tokens(call.arguments)))
     if not reply.calls:
-        part = _refusal_part if reply.refusal else _text_part
+        text = "".join(reply.tokens)
+        part = {"type": "output_text", "text": text}
+        part |= {"annotations": [], "logprobs": []}
+        if reply.refusal:
+            part = {"type": "refusal", "refusal": text}
         message = {
             "type": "message",
             "id": f"msg_{number}_{digest}",
             "role": "assistant",
             "status": status,
-            "content": [part("".join(reply.tokens))],
+            "content": [part],
         }
         items.append((message, reply.tokens))
     return items
-
-
-def _text_part(text: str) -> dict[str, Any]:
-    return {
-        "type": "output_text",
-        "text": text,
-        "annotations": [],
-        "logprobs": [],
-    }
-
-
-def _refusal_part(text: str) -> dict[str, Any]:
-    return {"type": "refusal", "refusal": text}
-
-
-def _summary_part(text: str) -> dict[str, Any]:
-    return {"type": "summary_text", "text": text}
 
 
 def _usage(ask: Ask, reply: Reply) -> dict[str, Any]:
@@ -369,63 +333,42 @@ class _Writer:
         return [*self._chunks, self._before.encode()]
 
 
-def _write_message(
-    writer: _Writer, index: int, item: dict[str, Any], parts: list[str]
+def _write_item(
+    writer: _Writer, index: int, item: dict[str, Any], tokens: list[str]
 ) -> None:
-    opened = {**item, "status": "in_progress", "content": []}
-    where = {"item_id": item["id"], "output_index": index, "content_index": 0}
-    whole = item["content"][0]
-    if whole["type"] == "refusal":
-        kind, part, said, more = "refusal", _refusal_part, "refusal", {}
-    else:
-        kind, part, said = "output_text", _text_part, "text"
-        more = {"logprobs": []}
-    writer.event("response.output_item.added", output_index=index, item=opened)
-    writer.event("response.content_part.added", **where, part=part(""))
-    for token in parts:
-        writer.token(f"response.{kind}.delta", **where, delta=token, **more)
-    done = {said: whole[said], **more}
-    writer.event(f"response.{kind}.done", **where, **done)
-    writer.event("response.content_part.done", **where, part=whole)
-    writer.event("response.output_item.done", output_index=index, item=item)
-
-
-def _write_call(
-    writer: _Writer, index: int, item: dict[str, Any], parts: list[str]
-) -> None:
-    opened = {**item, "status": "in_progress", "arguments": ""}
+    """The events of one item: opened, each token, and what it became."""
     where = {"item_id": item["id"], "output_index": index}
-    writer.event("response.output_item.added", output_index=index, item=opened)
-    for part in parts:
-        writer.token(
-            "response.function_call_arguments.delta", **where, delta=part
-        )
+    part: dict[str, Any] | None = None
+    more: dict[str, Any] = {}
+    match item["type"]:
+        case "function_call":
+            opened = {"arguments": ""}
+            kind, said = "function_call_arguments", "arguments"
+            done = {said: item[said]}
+        case "reasoning":
+            opened = {"summary": []}
+            [part] = item["summary"]
+            kind, said = "reasoning_summary_text", "text"
+            added, where["summary_index"] = "reasoning_summary_part", 0
+        case _:
+            opened = {"content": []}
+            [part] = item["content"]
+            kind = part["type"]
+            said = "refusal" if kind == "refusal" else "text"
+            more = {} if kind == "refusal" else {"logprobs": []}
+            added, where["content_index"] = "content_part", 0
+    if "status" in item:
+        opened["status"] = "in_progress"
     writer.event(
-        "response.function_call_arguments.done",
-        **where,
-        arguments=item["arguments"],
+        "response.output_item.added", output_index=index, item=item | opened
     )
+    if part is not None:
+        done = {said: part[said], **more}
+        empty = part | {said: ""}
+        writer.event(f"response.{added}.added", **where, part=empty)
+    for token in tokens:
+        writer.token(f"response.{kind}.delta", **where, delta=token, **more)
+    writer.event(f"response.{kind}.done", **where, **done)
+    if part is not None:
+        writer.event(f"response.{added}.done", **where, part=part)
     writer.event("response.output_item.done", output_index=index, item=item)
-
-
-def _write_reasoning(
-    writer: _Writer, index: int, item: dict[str, Any], parts: list[str]
-) -> None:
-    opened = {**item, "summary": []}
-    where = {"item_id": item["id"], "output_index": index, "summary_index": 0}
-    (whole,) = item["summary"]
-    kind = "response.reasoning_summary"
-    writer.event("response.output_item.added", output_index=index, item=opened)
-    writer.event(f"{kind}_part.added", **where, part=_summary_part(""))
-    for part in parts:
-        writer.token(f"{kind}_text.delta", **where, delta=part)
-    writer.event(f"{kind}_text.done", **where, text=whole["text"])
-    writer.event(f"{kind}_part.done", **where, part=whole)
-    writer.event("response.output_item.done", output_index=index, item=item)
-
-
-_WRITE = {
-    "message": _write_message,
-    "function_call": _write_call,
-    "reasoning": _write_reasoning,
-}

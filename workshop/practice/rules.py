@@ -19,6 +19,29 @@ Where a sentence comes from, as people met it (all from api.openai.com):
   template each, which stands in many public error logs; so do those of
   parameters that need another one
 
+* ``got a value without the 'data:' prefix``: Alibaba-NLP/OmniSearch, issue 3;
+  the pattern of a message's ``name``: langchain-ai/langchain, issue 35054
+* the values that a part's type may have: openai/openai-dotnet, issue 396, and
+  MervinPraison/PraisonAI, issue 3934 (Responses); those of a role:
+  run-llama/llama_index, issue 17748, and anomalyco/opencode, issue 10803
+* ``is not of type 'object', 'boolean'``: FoundationAgents/OpenManus, issue
+  1162; ``object schema missing properties``: spring-projects/spring-ai, issue
+  4776; ``array schema missing items``: streamnative/streamnative-mcp-server,
+  issue 26; ``at the top level``: nspady/google-calendar-mcp, issue 39
+* ``schema must have a 'type' key``: apexive/odoo-llm, issue 212; ``Extra
+  required key``: akitaonrails/ai-memory, issue 628; ``$ref cannot have
+  keywords``: vectorize-io/hindsight, pull request 3944; ``is not permitted``:
+  can1357/oh-my-pi, issue 209
+* ``only allowed when 'store' is enabled``: QwenLM/qwen-code, issue 243;
+  ``is too large``: tailcallhq/forgecode, issue 1185; ``Invalid key in
+  'logit_bias'``: OkGoDoIt/OpenAI-API-dotnet, issue 163; an argument that
+  gpt-4o does not have: generative-computing/mellea, issue 270; ``Unknown
+  parameter`` inside an object: spring-projects/spring-ai, issue 2969
+* ``this parameter has moved``: MuiseDestiny/zotero-gpt, issue 502; ``Expected
+  an ID that begins with``: Wei-Shaw/sub2api, issues 3785 and 3981
+* ``'$.input' is invalid``: MaartenGr/BERTopic, issue 1594; the formats of
+  embeddings: lm-sys/FastChat, pull request 2281
+
 An unknown model is accepted on purpose. What is not served at all is
 refused in words of its own, and named in ``--help``.
 """
@@ -26,148 +49,403 @@ refused in words of its own, and named in ``--help``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from workshop.practice.ask import (
-    Problem,
-    Tool,
-    Turn,
-    invalid_value,
-    missing,
-    need,
-    wrong_type,
+from workshop.practice.ask import Problem, Tool, Turn
+from workshop.practice.shapes import (
+    Shape,
+    anything,
+    array,
+    either,
+    flag,
+    number,
+    problem,
+    record,
+    tagged,
+    text,
+    unknown,
 )
 
-NAME = "^[a-zA-Z0-9_-]+$"
-LONGEST_NAME = 64
-MOST_TOOLS = 128
-CHOICES = ("none", "auto", "required")
-FORMS = ("json_object", "json_schema", "text")
-MOST_STOPS = 4
 MOST_CHOICES = 8  # of OpenAI's 128: they are written at once
+MOST_COMPLETION = 16_384  # tokens, of the models of the family gpt-4o
 
-# parameter: (type, least, most)
-_CHAT: dict[str, tuple[type, Any, Any]] = {
-    "messages": (list, 1, None),
-    "model": (str, None, None),
-    "frequency_penalty": (float, -2, 2),
-    "logprobs": (bool, None, None),
-    "max_completion_tokens": (int, 1, None),
-    "max_tokens": (int, 1, None),
-    "n": (int, 1, 128),
-    "parallel_tool_calls": (bool, None, None),
-    "presence_penalty": (float, -2, 2),
-    "response_format": (dict, None, None),
-    "seed": (int, None, None),
-    "store": (bool, None, None),
-    "stream": (bool, None, None),
-    "stream_options": (dict, None, None),
-    "temperature": (float, 0, 2),
-    "tools": (list, 1, MOST_TOOLS),
-    "top_logprobs": (int, 0, 20),
-    "top_p": (float, 0, 1),
-    "user": (str, None, None),
-}
-_CHAT_OPEN = (
-    *("stop", "tool_choice", "logit_bias", "metadata", "modalities"),
-    *("moderation", "prompt_cache_key", "prompt_cache_options"),
-    *("prompt_cache_retention", "reasoning_effort", "safety_identifier"),
-    *("service_tier", "verbosity"),
+_NAME = text(least=1, most=64, pattern="^[a-zA-Z0-9_-]+$")
+_TEXT = text()
+_BOTH = "one of a string or array of objects"
+
+
+def _image(value: Any, name: str) -> None:
+    _TEXT(value, name)
+    if not re.match(r"(?:https?|data):", value):
+        raise problem(
+            f"Invalid image URL: '{name}'. Expected a base64-encoded data URL "
+            "with an image MIME type (e.g. 'data:image/png;base64,aW1nIGJ5dGVz"
+            "IGhlcmU='), but got a value without the 'data:' prefix.",
+            name,
+            "invalid_value",
+        )
+
+
+def _biases(value: Any, name: str) -> None:
+    record(number(float, -100, 100))(value, name)
+    for key in value:
+        if not key.isdecimal():
+            raise problem(
+                f"Invalid key in 'logit_bias': {key}. You should only be "
+                "submitting non-negative integers.",
+                name,
+            )
+
+
+def _id(prefix: str) -> Shape:
+    def check(value: Any, name: str) -> None:
+        _TEXT(value, name)
+        if not value.startswith(prefix):
+            raise problem(
+                f"Invalid '{name}': '{value}'. Expected an ID that begins "
+                f"with '{prefix}'.",
+                name,
+                "invalid_value",
+            )
+
+    return check
+
+
+_DETAIL = text("low", "high", "auto", "original")
+_OPEN = record()
+_PART = tagged(
+    "type",
+    text=record(text_=_TEXT),
+    image_url=record(image_url_=record(url_=_image, detail=_DETAIL)),
+    input_audio=_OPEN,
+    refusal=record(refusal_=_TEXT),
+    audio=_OPEN,
+    file=_OPEN,
 )
+_MESSAGE: dict[str, Shape] = {
+    "content": either(_BOTH, str=anything, list=array(_PART, 1)),
+    "name": text(pattern=r"^[^\s<|\\/>]+$"),
+}
+_CALL = record(
+    id_=_TEXT,
+    type_=text("function"),
+    function_=record(name_=_NAME, arguments_=_TEXT),
+)
+_TURN = tagged(
+    "role",
+    system=record(**_MESSAGE),
+    assistant=record(**_MESSAGE, tool_calls=array(_CALL, 1)),
+    user=record(**_MESSAGE),
+    function=_OPEN,
+    tool=record(**_MESSAGE, tool_call_id_=_TEXT),
+    developer=record(**_MESSAGE),
+)
+_FUNCTION: dict[str, Shape] = {
+    "name_": _NAME,
+    "description": _TEXT,
+    "parameters": anything,
+    "strict": flag,
+}
+_FORM: dict[str, Shape] = {
+    "name_": _NAME,
+    "description": _TEXT,
+    "strict": flag,
+}
+_CHOSEN = text("none", "auto", "required")
+_CHOICE = "a string or an object"
+_NO_FORM = record(None, type_=_TEXT)
+_TIER = text("auto", "default", "flex", "scale", "priority")
+_EFFORT = text("none", "minimal", "low", "medium", "high", "xhigh")
+_METADATA = record(text(most=512))
+
+
+def _tools(**parts: Shape) -> Shape:
+    """Tools, of which only functions are looked at."""
+    function = record(None, type_=_TEXT, **parts)
+
+    def check(value: Any, name: str) -> None:
+        record(type_=_TEXT)(value, name)
+        if value["type"] != "function":
+            raise problem(
+                f"The practice model knows no tools of the type "
+                f"{value['type']!r}, only functions.",
+                f"{name}.type",
+                "unsupported_value",
+            )
+        function(value, name)
+
+    return check
+
+
+# What both APIs have.
+_SAMPLING: dict[str, Shape] = {
+    "model_": _TEXT,
+    "metadata": _METADATA,
+    "parallel_tool_calls": flag,
+    "prompt_cache_key": _TEXT,
+    "safety_identifier": _TEXT,
+    "service_tier": _TIER,
+    "store": flag,
+    "stream": flag,
+    "temperature": number(float, 0, 2),
+    "top_logprobs": number(int, 0, 20),
+    "top_p": number(float, 0, 1),
+    "user": _TEXT,
+    "moderation": anything,
+    "prompt_cache_options": anything,
+    "prompt_cache_retention": anything,
+}
+_CHAT: dict[str, Shape] = {
+    **_SAMPLING,
+    "messages_": array(_TURN, 1),
+    "frequency_penalty": number(float, -2, 2),
+    "logit_bias": _biases,
+    "logprobs": flag,
+    "max_completion_tokens": number(int, 1),
+    "max_tokens": number(int, 1),
+    "modalities": array(text("text", "audio")),
+    "n": number(int, 1, 128),
+    "presence_penalty": number(float, -2, 2),
+    "reasoning_effort": _EFFORT,
+    "response_format": tagged(
+        "type",
+        json_object=_NO_FORM,
+        json_schema=record(
+            None,
+            type_=_TEXT,
+            json_schema_=record(None, schema=record(), **_FORM),
+        ),
+        text=_NO_FORM,
+    ),
+    "seed": number(int),
+    "stop": either(
+        "one of an array of strings or a string",
+        str=anything,
+        list=array(_TEXT, 0, 4),
+    ),
+    "stream_options": record(
+        None, include_usage=flag, include_obfuscation=flag
+    ),
+    "tool_choice": either(
+        _CHOICE,
+        str=_CHOSEN,
+        dict=record(type_=_TEXT, function_=record(name_=_TEXT)),
+    ),
+    "tools": array(_tools(function_=record(None, **_FUNCTION)), 1, 128),
+    "verbosity": text("low", "medium", "high"),
+}
 _CHAT_NOT_SERVED = (
     *("audio", "function_call", "functions", "prediction"),
     *("web_search_options",),
 )
 
-_RESPONSES: dict[str, tuple[type, Any, Any]] = {
-    "model": (str, None, None),
-    "instructions": (str, None, None),
-    "max_output_tokens": (int, 16, None),
-    "parallel_tool_calls": (bool, None, None),
-    "previous_response_id": (str, None, None),
-    "store": (bool, None, None),
-    "stream": (bool, None, None),
-    "stream_options": (dict, None, None),
-    "temperature": (float, 0, 2),
-    "text": (dict, None, None),
-    "tools": (list, None, MOST_TOOLS),
-    "top_logprobs": (int, 0, 20),
-    "top_p": (float, 0, 1),
-    "user": (str, None, None),
-}
-_RESPONSES_OPEN = (
-    *("input", "tool_choice", "access_programs", "context_management"),
-    *("include", "metadata", "moderation", "max_tool_calls"),
-    *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
-    *("reasoning", "safety_identifier", "service_tier", "truncation"),
-    *("background", "background_options"),
+_RESPONSES_PART = tagged(
+    "type",
+    input_text=record(text_=_TEXT),
+    input_image=record(image_url=_image, detail=_DETAIL),
+    input_audio=_OPEN,
+    output_text=record(text_=_TEXT),
+    refusal=record(refusal_=_TEXT),
+    input_file=_OPEN,
+    computer_screenshot=_OPEN,
+    summary_text=_OPEN,
+    encrypted_content=_OPEN,
 )
+_SAID = either(_BOTH, str=anything, list=array(_RESPONSES_PART))
+_ITEMS = {
+    "message": record(
+        role_=text("assistant", "system", "developer", "user"),
+        content_=_SAID,
+        id=_id("msg"),
+    ),
+    "function_call": record(
+        call_id_=_TEXT, name_=_TEXT, arguments_=_TEXT, id=_id("fc")
+    ),
+    "function_call_output": record(call_id_=_TEXT, output_=_SAID),
+    "reasoning": record(id=_id("rs")),
+    "item_reference": record(id_=_TEXT),
+}
+
+
+def kind_of(item: Mapping[str, Any]) -> str:
+    """The type of an item of a Responses input, which may be left out."""
+    if "type" not in item and "role" not in item and "id" in item:
+        return "item_reference"
+    return item.get("type") or "message"
+
+
+def _item(value: Any, name: str) -> None:
+    record(type=_TEXT)(value, name)
+    kind = kind_of(value)
+    if kind not in _ITEMS:
+        raise problem(
+            f"The practice model knows no items of the type {kind!r}.",
+            f"{name}.type",
+            "unsupported_value",
+        )
+    _ITEMS[kind](value, name)
+
+
+_FORMAT = tagged(
+    "type",
+    json_object=_NO_FORM,
+    json_schema=record(None, type_=_TEXT, schema_=record(), **_FORM),
+    text=_NO_FORM,
+)
+_RESPONSES: dict[str, Shape] = {
+    **_SAMPLING,
+    "input_": either("an array", str=anything, list=array(_item, 1)),
+    "include": array(_TEXT),
+    "instructions": _TEXT,
+    "max_output_tokens": number(int, 16),
+    "max_tool_calls": number(int, 1),
+    "previous_response_id": _TEXT,
+    "reasoning": record(effort=_EFFORT),
+    "stream_options": record(None, include_obfuscation=flag),
+    "text": record(format=_FORMAT, verbosity=text("low", "medium", "high")),
+    "tool_choice": either(
+        _CHOICE, str=_CHOSEN, dict=record(type_=_TEXT, name_=_TEXT)
+    ),
+    "tools": array(_tools(**_FUNCTION), 0, 128),
+    "truncation": text("auto", "disabled"),
+    "access_programs": anything,
+    "context_management": anything,
+    "background": flag,
+    "background_options": anything,
+}
 _RESPONSES_NOT_SERVED = ("conversation", "prompt", "image")
+_MOVED = {
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
+    "reasoning_effort": "reasoning.effort",
+    "response_format": "text.format",
+}
+
+
+def _names(shapes: Iterable[str]) -> set[str]:
+    return {name.removesuffix("_") for name in shapes}
 
 
 def check_chat(body: dict[str, Any]) -> None:
     """Raise Problem for what the body of a chat request may not say."""
     if body.get("model") is None:
-        raise _problem("you must provide a model parameter", None)
-    unknown = set(body).difference(_CHAT, _CHAT_OPEN, _CHAT_NOT_SERVED)
-    if unknown:
-        noun = "arguments" if len(unknown) > 1 else "argument"
-        named = ", ".join(sorted(unknown))
-        raise _problem(f"Unrecognized request {noun} supplied: {named}", None)
+        raise problem("you must provide a model parameter", None)
+    known = _names(_CHAT)
+    family = str(body["model"]).startswith("gpt-4")
+    if family and body.get("reasoning_effort") is not None:
+        known.discard("reasoning_effort")
+    strange = set(body).difference(known, _CHAT_NOT_SERVED)
+    if strange:
+        noun = "arguments" if len(strange) > 1 else "argument"
+        named = ", ".join(sorted(strange))
+        raise problem(f"Unrecognized request {noun} supplied: {named}", None)
     _check_served(body, _CHAT_NOT_SERVED)
-    if body.get("messages") is None:
-        raise missing("messages")
-    _check_values(body, _CHAT)
+    record(**_CHAT)(body, "")
+    if any(turn["role"] == "function" for turn in body["messages"]):
+        raise problem(
+            "The practice model does not serve the role 'function'.",
+            "messages",
+            "unsupported_value",
+        )
     if (body.get("n") or 1) > MOST_CHOICES:
-        raise _problem(
+        raise problem(
             f"The practice model gives at most {MOST_CHOICES} choices.", "n"
         )
-    if None not in (body.get("max_tokens"), body.get("max_completion_tokens")):
-        raise _problem(
+    limits = ("max_tokens", "max_completion_tokens")
+    given = [name for name in limits if body.get(name) is not None]
+    if len(given) > 1:
+        raise problem(
             "Setting 'max_tokens' and 'max_completion_tokens' at the same "
             "time is not supported.",
             "max_tokens",
             "invalid_parameter_combination",
         )
-    if body.get("stream_options") is not None and not body.get("stream"):
-        raise _only_with("stream_options", "stream")
-    if body.get("top_logprobs") is not None and not body.get("logprobs"):
-        raise _only_with("top_logprobs", "logprobs")
+    for name in given if body["model"].startswith("gpt-4o") else ():
+        if body[name] > MOST_COMPLETION:
+            raise problem(
+                f"{name} is too large: {body[name]}. This model supports at "
+                f"most {MOST_COMPLETION} completion tokens, whereas you "
+                f"provided {body[name]}.",
+                name,
+                "invalid_value",
+            )
+    for name, needed in (
+        ("stream_options", "stream"),
+        ("top_logprobs", "logprobs"),
+        ("metadata", "store"),
+    ):
+        said = body.get(name)
+        silent = said is None or (name == "metadata" and not said)
+        if not silent and not body.get(needed):
+            raise problem(
+                f"The '{name}' parameter is only allowed when '{needed}' is "
+                "enabled.",
+                name,
+            )
     for name in ("tool_choice", "parallel_tool_calls"):
         if body.get(name) is not None and not body.get("tools"):
-            raise _problem(
+            raise problem(
                 f"Invalid value for '{name}': '{name}' is only allowed when "
                 "'tools' are specified.",
                 name,
             )
-    stop = body.get("stop")
-    if isinstance(stop, list):
-        _check_length(stop, "stop", None, MOST_STOPS)
-    elif stop is not None and not isinstance(stop, str):
-        raise wrong_type(
-            "stop", "one of an array of strings or a string", stop
-        )
 
 
 def check_responses(body: dict[str, Any]) -> None:
     """Raise Problem for what the body of a Responses request may not say."""
-    known = {*_RESPONSES, *_RESPONSES_OPEN, *_RESPONSES_NOT_SERVED}
+    known = _names(_RESPONSES).union(_RESPONSES_NOT_SERVED)
     for name in body:
-        if name not in known:
-            raise _problem(
-                f"Unknown parameter: '{name}'.", name, "unknown_parameter"
+        if name in _MOVED:
+            raise problem(
+                f"Unsupported parameter: '{name}'. In the Responses API, this "
+                f"parameter has moved to '{_MOVED[name]}'. Try again with the "
+                "new parameter. See the API documentation for more "
+                "information: https://platform.openai.com/docs/api-reference/"
+                "responses/create.",
+                name,
+                "unsupported_parameter",
             )
+        if name not in known:
+            raise unknown(name)
     _check_served(body, _RESPONSES_NOT_SERVED)
     if body.get("background"):
-        raise _problem(
+        raise problem(
             "The practice model answers at once: it has no 'background'.",
             "background",
         )
-    for name in ("model", "input"):
-        if body.get(name) is None:
-            raise missing(name)
-    _check_values(body, _RESPONSES)
+    record(**_RESPONSES)(body, "")
+
+
+def check_embeddings(body: dict[str, Any]) -> None:
+    """Raise Problem for what a request for embeddings may not say."""
+    if body.get("model") is None:
+        raise problem("you must provide a model parameter", None)
+    form = body.get("encoding_format") or "float"
+    if form not in ("float", "base64"):
+        raise problem(
+            f"Invalid value for 'encoding_format' = {form}. Supported "
+            "values: ['float', 'base64'].",
+            None,
+        )
+    record(
+        model_=_TEXT,
+        input_=anything,
+        dimensions=number(int, 1, 4096),
+        user=_TEXT,
+    )(body, "")
+    inputs = body["input"]
+    if isinstance(inputs, list):
+        array(anything, 1, 2048)(inputs, "input")
+    kinds = str | list | int if isinstance(inputs, list) else str
+    parts = inputs if isinstance(inputs, list) else [inputs]
+    if not all(isinstance(p, kinds) and p not in ("", []) for p in parts):
+        raise problem(
+            "'$.input' is invalid. Please check the API reference: "
+            "https://platform.openai.com/docs/api-reference.",
+            None,
+        )
 
 
 def read_tools(tools: Any, inside: str) -> tuple[Tool, ...]:
@@ -176,103 +454,52 @@ def read_tools(tools: Any, inside: str) -> tuple[Tool, ...]:
     ``inside`` is ``function`` where each of them stands in one more object.
     """
     return tuple(
-        _read_tool(tool, f"tools[{index}]", inside)
+        _read_tool(tool[inside] if inside else tool, f"tools[{index}]", inside)
         for index, tool in enumerate(tools or ())
     )
 
 
-def _read_tool(tool: Any, where: str, inside: str) -> Tool:
-    tool = need(tool, where, dict, "an object")
-    function, where = _read_function(tool, where, inside)
-    check_name(function.get("name"), f"{where}.name")
+def _read_tool(function: Any, where: str, inside: str) -> Tool:
     schema = function.get("parameters") or {}
-    what = f"function '{function['name']}'"
-    param = f"{where}.parameters"
-    need(schema, param, dict, "an object")
-    code = "invalid_function_parameters"
-    _check_root(schema, what, param, code)
-    if function.get("strict"):
-        _check_strict(schema, what, param, code)
+    param = f"{where}.{inside}.parameters".replace("..", ".")
+    strict = bool(function.get("strict"))
+    _check_schema(
+        function.get("parameters"),
+        f"function '{function['name']}'",
+        param,
+        "invalid_function_parameters",
+        strict,
+    )
     return Tool(function["name"], function.get("description") or "", schema)
 
 
 def read_choice(choice: Any, tools: Iterable[Tool], inside: str) -> str:
     """Which tool must be called, if any; ``inside`` as for the tools."""
-    if choice is None:
-        return "auto"
-    if isinstance(choice, str):
-        if choice not in CHOICES:
-            raise invalid_value("tool_choice", choice, CHOICES)
-        return choice
-    choice = need(choice, "tool_choice", dict, "a string or an object")
-    function, where = _read_function(choice, "tool_choice", inside)
-    name = need(function.get("name"), f"{where}.name", str, "a string")
+    if choice is None or isinstance(choice, str):
+        return choice or "auto"
+    if choice["type"] != "function":
+        raise problem(
+            f"The practice model knows no choice of the type "
+            f"{choice['type']!r}, only functions.",
+            "tool_choice.type",
+            "unsupported_value",
+        )
+    name = (choice[inside] if inside else choice)["name"]
     if all(tool.name != name for tool in tools):
-        raise _problem(
+        raise problem(
             f"Tool choice '{name}' not found in 'tools' parameter.",
             "tool_choice",
         )
     return name
 
 
-def _read_function(
-    value: dict[str, Any], where: str, inside: str
-) -> tuple[dict[str, Any], str]:
-    """The function that an object describes, and its place."""
-    kind = need(value.get("type"), f"{where}.type", str, "a string")
-    if kind != "function":
-        raise _problem(
-            f"The practice model knows no tools of the type {kind!r}, only "
-            "functions.",
-            f"{where}.type",
-            "unsupported_value",
-        )
-    if not inside:
-        return value, where
-    where = f"{where}.{inside}"
-    return need(value.get(inside), where, dict, "an object"), where
-
-
-def read_kind(form: Any, where: str) -> str:
-    """The type of the form that an answer is wanted in."""
-    if form is None:
-        return "text"
-    form = need(form, where, dict, "an object")
-    kind = need(form.get("type"), f"{where}.type", str, "a string")
-    if kind not in FORMS:
-        raise invalid_value(f"{where}.type", kind, FORMS)
-    return kind
-
-
 def check_format(
-    form: Mapping[str, Any], where: str, param: str, code: str | None
+    form: Mapping[str, Any], param: str, code: str | None
 ) -> None:
     """Raise Problem for a JSON schema that an answer may not have."""
-    check_name(form.get("name"), f"{where}.name")
-    schema = form.get("schema")
-    if schema is None:
-        return
-    if not isinstance(schema, dict):
-        raise wrong_type(f"{where}.schema", "an object", schema)
-    what = f"response_format '{form['name']}'"
     if form.get("strict"):
-        _check_root(schema, what, param, code)
-        _check_strict(schema, what, param, code)
-
-
-def check_name(name: Any, where: str) -> None:
-    if name is None:
-        raise missing(where)
-    if not isinstance(name, str):
-        raise wrong_type(where, "a string", name)
-    _check_string(name, where, LONGEST_NAME)
-    if not re.fullmatch(NAME[1:-1], name):
-        raise _problem(
-            f"Invalid '{where}': string does not match pattern. Expected a "
-            f"string that matches the pattern '{NAME}'.",
-            where,
-            "invalid_value",
-        )
+        what = f"response_format '{form['name']}'"
+        _check_schema(form.get("schema"), what, param, code, True)
 
 
 def check_mentions_json(
@@ -280,189 +507,136 @@ def check_mentions_json(
 ) -> None:
     """JSON mode needs the word in the prompt."""
     if not any("json" in turn.text.lower() for turn in turns):
-        raise _problem(message, param)
+        raise problem(message, param)
 
 
 def _check_served(body: Mapping[str, Any], names: Iterable[str]) -> None:
     for name in names:
         if body.get(name) is not None:
-            raise _problem(
+            raise problem(
                 f"The practice model does not serve '{name}'.",
                 name,
                 "unsupported_parameter",
             )
 
 
-def _check_values(
-    body: Mapping[str, Any], table: Mapping[str, tuple[type, Any, Any]]
-) -> None:
-    expected = {
-        str: "a string",
-        int: "an integer",
-        float: "a decimal",
-        bool: "a boolean",
-        list: "an array",
-        dict: "an object",
-    }
-    for name, (kind, least, most) in table.items():
-        value = body.get(name)
-        if value is None:
-            continue
-        fits = (int, float) if kind is float else kind
-        number = kind in (int, float)
-        flag = isinstance(value, bool) and kind is not bool
-        if flag or not isinstance(value, fits):
-            raise wrong_type(name, expected[kind], value)
-        if kind is list:
-            _check_length(value, name, least, most)
-        elif number:
-            _check_range(value, name, kind, least, most)
-
-
-def _check_range(
-    value: float, name: str, kind: type, least: Any, most: Any
-) -> None:
-    noun = "integer" if kind is int else "decimal"
-    for bound, side, sign, broken in (
-        (least, "below minimum", ">=", least is not None and value < least),
-        (most, "above maximum", "<=", most is not None and value > most),
-    ):
-        if broken:
-            code = f"{noun}_{side[:5]}_{side[6:9]}_value"
-            raise _problem(
-                f"Invalid '{name}': {noun} {side} value. Expected a value "
-                f"{sign} {bound}, but got {value} instead.",
-                name,
-                code,
-            )
-
-
-def _check_length(
-    value: list[Any], name: str, least: int | None, most: int | None
-) -> None:
-    if least and not value:
-        raise empty_array(name)
-    if most is not None and len(value) > most:
-        raise too_many(name, most, len(value))
-
-
-def empty_array(name: str) -> Problem:
-    return _problem(
-        f"Invalid '{name}': empty array. Expected an array with minimum "
-        "length 1, but got an empty array instead.",
-        name,
-        "empty_array",
-    )
-
-
-def too_many(name: str, most: int, length: int) -> Problem:
-    return _problem(
-        f"Invalid '{name}': array too long. Expected an array with maximum "
-        f"length {most}, but got an array with length {length} instead.",
-        name,
-        "array_above_max_length",
-    )
-
-
-def _check_string(value: str, name: str, most: int) -> None:
-    if not value:
-        raise _problem(
-            f"Invalid '{name}': empty string. Expected a string with minimum "
-            "length 1, but got an empty string instead.",
-            name,
-            "empty_string",
-        )
-    if len(value) > most:
-        raise _problem(
-            f"Invalid '{name}': string too long. Expected a string with "
-            f"maximum length {most}, but got a string with length "
-            f"{len(value)} instead.",
-            name,
-            "string_above_max_length",
-        )
-
-
-def _check_root(
-    schema: dict[str, Any], what: str, param: str, code: str | None
-) -> None:
-    kind = schema.get("type")
-    if kind != "object" and schema:
-        raise _problem(
-            f"Invalid schema for {what}: schema must be a JSON Schema of "
-            f"'type: \"object\"', got 'type: \"{kind}\"'.",
-            param,
-            code,
-        )
-
-
+_TYPES = (
+    *("string", "number", "integer", "boolean", "object", "array", "null"),
+)
+_ROOT = ("oneOf", "anyOf", "allOf", "enum", "not")
 # Keywords that a strict schema may not have.
 _NOT_PERMITTED = (
     *("allOf", "oneOf", "not", "if", "then", "else", "dependentRequired"),
-    *("dependentSchemas", "patternProperties"),
+    *("dependentSchemas", "patternProperties", "propertyNames", "contains"),
+    *("uniqueItems", "minProperties", "maxProperties", "default"),
+    *("unevaluatedProperties", "unevaluatedItems"),
 )
+_FORMATS = (
+    *("date-time", "time", "date", "duration", "email", "hostname"),
+    *("ipv4", "ipv6", "uuid"),
+)
+_NEEDS_TYPE = ("type", "$ref", "anyOf", "enum", "const", *_NOT_PERMITTED)
 
 
-def _check_strict(
-    schema: Any,
-    what: str,
-    param: str,
-    code: str | None,
-    path: tuple[str, ...] = (),
+def _check_schema(
+    schema: Any, what: str, param: str, code: str | None, strict: bool
 ) -> None:
-    """What a strict schema must have, on each level."""
-    if not isinstance(schema, dict):
-        return
+    """Raise Problem for what a schema may not be, on each level."""
 
     def refused(message: str) -> Problem:
-        context = "(" + ", ".join(map(repr, path))
-        context += ",)" if len(path) == 1 else ")"
-        return _problem(
-            f"Invalid schema for {what}: In context={context}, {message}",
-            param,
-            code,
-        )
+        return problem(f"Invalid schema for {what}: {message}", param, code)
 
-    for name in _NOT_PERMITTED:
-        if name in schema:
-            raise refused(f"'{name}' is not permitted.")
-    parts = schema.get("properties")
-    parts = parts if isinstance(parts, dict) else {}
-    if schema.get("type") == "object" or parts:
-        if schema.get("additionalProperties") is not False:
-            raise refused(
-                "'additionalProperties' is required to be supplied and to be "
-                "false."
-            )
-        for name in parts:
-            if name not in (schema.get("required") or ()):
-                raise refused(
-                    "'required' is required to be supplied and to be an array "
-                    "including every key in properties. Missing "
-                    f"'{name}'."
-                )
-    if schema.get("type") == "array" and "items" not in schema:
-        raise refused("array schema missing items.")
+    if schema is None or schema == {}:
+        return
+    if not isinstance(schema, dict):
+        raise refused(f"{schema!r} is not of type 'object', 'boolean'.")
+    kind = schema.get("type")
+    if kind != "object":
+        raise refused(
+            "schema must be a JSON Schema of 'type: \"object\"', got 'type: "
+            f'"{kind}"\'.'
+        )
+    if not set(_ROOT).isdisjoint(schema):
+        raise refused(
+            "schema must have type 'object' and not have 'oneOf'/'anyOf'/"
+            "'allOf'/'enum'/'not' at the top level."
+        )
+    if not {"properties", "additionalProperties", "$ref"} & set(schema):
+        raise refused("In context=(), object schema missing properties.")
+    for path, part in _parts(schema, ()):
+        context = f"context={path!r}, "
+        for message in _broken(part):
+            raise refused(message)
+        kinds = part.get("type")
+        kinds = kinds if isinstance(kinds, list) else [kinds]
+        if "array" in kinds and "items" not in part:
+            raise refused(f"In {context}array schema missing items.")
+        for message in _not_strict(part, schema) if strict else ():
+            near = "" if message.startswith("$ref") else "In "
+            raise refused(near + context + message)
+
+
+def _parts(
+    schema: Any, path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """A schema and those in it, each with its place."""
+    if not isinstance(schema, dict):
+        return
+    yield path, schema
     for keyword in ("properties", "$defs", "definitions"):
         inner = schema.get(keyword)
         for name, part in inner.items() if isinstance(inner, dict) else ():
-            _check_strict(part, what, param, code, (*path, keyword, name))
-    _check_strict(schema.get("items"), what, param, code, (*path, "items"))
+            yield from _parts(part, (*path, keyword, name))
+    yield from _parts(schema.get("items"), (*path, "items"))
     variants = schema.get("anyOf")
-    for number, part in enumerate(
+    for index, part in enumerate(
         variants if isinstance(variants, list) else ()
     ):
-        inside = (*path, "anyOf", str(number))
-        _check_strict(part, what, param, code, inside)
+        yield from _parts(part, (*path, "anyOf", str(index)))
 
 
-def _only_with(name: str, needed: str) -> Problem:
-    return _problem(
-        f"The '{name}' parameter is only allowed when '{needed}' is enabled.",
-        name,
-    )
+def _broken(part: dict[str, Any]) -> Iterator[str]:
+    """Why this is no JSON schema."""
+    kinds = part.get("type", [])
+    for kind in kinds if isinstance(kinds, list) else [kinds]:
+        if kind not in _TYPES:
+            yield f"{kinds!r} is not valid under any of the given schemas."
+    required = part.get("required", [])
+    if not isinstance(required, list):
+        yield f"{required!r} is not of type 'array'."
 
 
-def _problem(
-    message: str, param: str | None, code: str | None = None
-) -> Problem:
-    return Problem(400, message, param=param, code=code)
+def _not_strict(part: dict[str, Any], root: dict[str, Any]) -> Iterator[str]:
+    """What a strict schema may not be."""
+    for name in _NOT_PERMITTED:
+        if name in part:
+            yield f"'{name}' is not permitted."
+    reference = part.get("$ref")
+    beside = set(part) - {"$ref", "$defs", "definitions"}
+    if reference and beside and part is not root:
+        named = ", ".join(map(repr, sorted(beside)))
+        yield f"$ref cannot have keywords {{{named}}}."
+    if set(_NEEDS_TYPE).isdisjoint(part):
+        yield "schema must have a 'type' key."
+    if part.get("format", "date") not in _FORMATS:
+        yield f"'{part['format']}' is not a valid format."
+    parts = part.get("properties")
+    parts = parts if isinstance(parts, dict) else {}
+    if part.get("type") == "object" or parts:
+        if part.get("additionalProperties") is not False:
+            yield (
+                "'additionalProperties' is required to be supplied and to be "
+                "false."
+            )
+        required = part.get("required") or ()
+        wrong = [f"Missing '{name}'" for name in parts if name not in required]
+        wrong += [
+            f"Extra required key '{name}' supplied"
+            for name in required
+            if name not in parts
+        ]
+        for reason in wrong:
+            yield (
+                "'required' is required to be supplied and to be an array "
+                f"including every key in properties. {reason}."
+            )

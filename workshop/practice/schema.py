@@ -24,6 +24,7 @@ from workshop.practice.validity import (
 
 DEEPEST = 12  # levels; a schema may contain itself
 DEEPEST_FOUND = 4  # levels that are looked for in the text
+MOST_MORE = 100  # parts of an object that have no name in its schema
 ABSENT = object()
 # What these lists are for is said in the vocabulary.
 FREE = words.listed("free_text")
@@ -31,6 +32,10 @@ QUANTITY = words.listed("quantity")
 FORMULA = words.listed("formula")
 SWITCH = words.listed("switch")
 AGAIN = words.listed("again")
+FINE = words.listed("fine")
+IDS = words.listed("ids")
+SAYS = words.listed("says")
+ASKS = words.listed("asks")
 NAMES = {
     form: frozenset(map(words.stem, names.split()))
     for form, names in words.VOCABULARY["format_names"].items()
@@ -115,8 +120,12 @@ class Filler:
             if name not in values:
                 values[name] = self._make_up(parts[name], name, depth + 1)
         filled = {name: values[name] for name in parts if name in values}
+        more = schema.get("additionalProperties")
         for name in schema.get("required", ()):  # one that is not described
             filled.setdefault(name, self._otherwise)
+        while len(filled) < min(schema.get("minProperties", 0), MOST_MORE):
+            name = f"part_{len(filled) + 1}"
+            filled[name] = self._make_up(more, name, depth + 1)
         return filled, found
 
     def _find(self, schema: Any, name: str, depth: int, hinted: bool) -> Any:
@@ -207,6 +216,10 @@ class Filler:
         accept: Callable[[Any], bool],
     ) -> Any:
         take = self._source.take
+
+        def near(kind: str) -> str | None:
+            return take(kind, hint)
+
         found = None
         form = _format(schema, hint)
         demanded = "format" in schema or "pattern" in schema
@@ -223,7 +236,8 @@ class Filler:
             return found or ABSENT
         if hinted:
             found = self._after_name(hint)
-            found = found or take("quoted", hint) or take("name", hint)
+            kinds = ("quoted", "name", "number")[: 3 if hint & IDS else 2]
+            found = found or next(filter(None, map(near, kinds)), None)
         elif name in self._table and isinstance(self._table[name], str):
             found = self._table[name] or self._otherwise
         elif hint & FORMULA:
@@ -256,7 +270,8 @@ class Filler:
         phrase = self._source.take_phrase(free=False)
         if phrase is None and self._source.listed:
             phrase = self._source.rest()
-        if phrase and len(phrase.split()) <= 3:
+        phrase = re.sub(r"^(?:an?|the)\s", "", phrase or "", flags=re.I)
+        if phrase and len(phrase.split()) <= 3 and not phrase.isdigit():
             return phrase
         self._source.give_back(mark)
         return None
@@ -278,16 +293,16 @@ class Filler:
         depth: int,
         accept: Callable[[Any], bool],
     ) -> Any:
+        if "prefixItems" in schema:
+            return ABSENT
         item = self._resolved(schema.get("items") or {})
         fits = accepts(item)
         found = list(filter(fits, self._entries(item, name, depth)))
         if schema.get("uniqueItems"):
             found = [v for i, v in enumerate(found) if v not in found[:i]]
         found = found[: schema.get("maxItems")]
-        while found and len(found) < schema.get("minItems", 0):
-            found.append(self._vary(item, name, depth + 1, len(found)))
-            if not self._spend():
-                break
+        if found and len(found) < schema.get("minItems", 0):
+            found = self._made_list(schema, name, depth, found)
         return found if found and accept(found) else ABSENT
 
     def _entries(
@@ -302,7 +317,7 @@ class Filler:
             case "string" if isinstance(self._table.get(name), list):
                 return list(self._table[name])
             case "string":
-                found = source.take_all("quoted") or source.take_all("name")
+                found = source.take_all("quoted") or source.take_run("name")
                 return found if len(found) > 1 else self._listed(found)
             case "object":
                 return list(self._objects(item, depth))
@@ -333,8 +348,10 @@ class Filler:
             value, found = self._object(schema, depth)
         else:
             pairs = re.findall(r"(\w+)\s*[:=]\s*([^\s,;]+)", self._source.text)
-            value, found = dict(pairs), bool(pairs)
-            found = found and accepts(schema)(value)
+            value = dict(pairs)
+            whole = {k: v for k, v in schema.items() if v != []}
+            whole["$defs"] = self._root.get("$defs") or {}
+            found = bool(pairs) and validator(whole)(value)
         if found and value:
             return value
         self._source.give_back(mark)
@@ -373,10 +390,20 @@ class Filler:
             case "integer" | "number" as kind:
                 return _made_number(schema, kind, accept)
             case "boolean":
-                return AGAIN.isdisjoint(_hint(name)) != bool(self._again % 2)
+                return self._holds(_hint(name)) != bool(self._again % 2)
             case "null":
                 return None
         return self._made_text(schema, name, accept)
+
+    @staticmethod
+    def _holds(hint: frozenset[str]) -> bool:
+        """Whether a flag that the text does not mention is set.
+
+        One that asks to go on is not, nor one that says what the text is.
+        """
+        return hint.isdisjoint(AGAIN) and (
+            bool(hint & FINE) or hint.isdisjoint(SAYS)
+        )
 
     def _goes_on(self, schema: dict[str, Any]) -> bool:
         schema = self._resolved(schema)
@@ -390,17 +417,28 @@ class Filler:
         return self._object(schema, depth)[0] if spare is None else spare
 
     def _made_list(
-        self, schema: dict[str, Any], name: str, depth: int
+        self,
+        schema: dict[str, Any],
+        name: str,
+        depth: int,
+        values: list[Any] | None = None,
     ) -> list[Any]:
+        """As many entries as there must be, after those of ``values``."""
         item = schema.get("items") or {}
         first = schema.get("prefixItems") or []
         count = schema.get("minItems", 0 if depth > 1 else 1)
         count = min(count, schema.get("maxItems", count))
-        values: list[Any] = []
+        if schema.get("items") is False:
+            count = min(count, len(first))
+        values = list(values or ())
+        number = 0
         while len(values) < count and self._spend() and depth < DEEPEST:
             at = len(values)
             part = first[at] if at < len(first) else item
-            values.append(self._vary(part, name, depth + 1, at))
+            value = self._vary(part, name, depth + 1, number)
+            number += 1
+            if not schema.get("uniqueItems") or value not in values:
+                values.append(value)
         return values
 
     def _vary(self, item: Any, name: str, depth: int, number: int) -> Any:
@@ -414,7 +452,9 @@ class Filler:
         other = value
         if schema["anyOf"] or "const" in schema:
             return value
-        if isinstance(value, str) and number:
+        if isinstance(value, bool):
+            other = value != bool(number % 2)
+        elif isinstance(value, str) and number:
             other = f"{value} {number + 1}"
         elif type(value) in (int, float):
             step = schema.get("multipleOf", 1) * number
@@ -431,6 +471,8 @@ class Filler:
         form = schema.get("format")
         if isinstance(self._table.get(name), str):
             text = self._table[name] or text
+        elif _hint(name) & ASKS:
+            text = self._source.rest()[:200] or text
         if form in EXAMPLES:
             text = EXAMPLES[form]
         candidates = [text]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from workshop.practice import words
 
 _DAYS = "mon|tues|wednes|thurs|fri|satur|sun"
+COUNTED = words.VOCABULARY["numbers"].split()
 _HEX = "[0-9a-fA-F]"
 _CAPITAL = "[A-ZÀ-Þ]"
 PATTERNS = {
@@ -40,12 +41,12 @@ PATTERNS = {
         r"(?:, [A-Z]{2}\b)?"
     ),
     "number": re.compile(
-        r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\d:])"
-        r"|\b(?:two|three|four|five|six|seven|eight|nine|ten)\b",
+        r"(?:(?<![\w.])-?|(?<=\dx))(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
+        rf"(?![\d:])|\b(?:{'|'.join(COUNTED[2:])})\b",
         re.I,
     ),
+    "phone": re.compile(r"(?<!\w)\+?\(?\d[\d ()/-]{5,}\d(?!\w)"),
 }
-COUNTED = words.VOCABULARY["numbers"].split()
 NO_NAMES = frozenset(words.VOCABULARY["no_names"].lower().split())
 OPENERS = frozenset(words.VOCABULARY["openers"].split())
 POINTERS = {
@@ -62,6 +63,7 @@ _TO_END = r"\s+(\S.*?)(?=[.?!,;]*(?:\s*$|[.?!;]\s|\n))"
 _BREAK = re.compile(
     r"[.;!?]\s+|\n+|,?\s+(?:and\s+(?:then|also)|then|and|or|&)\s+"
 )
+_LISTING = re.compile(r"(?:\s*,)?(?:\s*(?:and|or|&))?\s*")
 _COMMA = re.compile(r",\s+(?![A-Z]{2}\b)")
 _AND = re.compile(r"\s(?:and|or|&)\s")
 _LEAD = re.compile(r"\A.*?(?::|\b(?:orders?|wants?|likes?|have|has))\s+", re.S)
@@ -127,6 +129,23 @@ class Source:
                 self._used.append(piece)
                 return piece.value
         return None
+
+    def take_run(self, kind: str) -> list[str]:
+        """All pieces of a kind that are free, or those of one list in the
+        text ("Alice and Bob"), though one of them was taken before."""
+        pieces = self._pieces(kind)
+        run: list[Piece] = []
+        for piece in pieces:
+            between = self.text[run[-1].end : piece.start] if run else ""
+            if run and not _LISTING.fullmatch(between):
+                if len(run) > 1:
+                    break
+                run = []
+            run.append(piece)
+        if len(run) < 2:
+            return self.take_all(kind)
+        self._used += run
+        return [piece.value for piece in run]
 
     def take_all(self, kind: str) -> list[str]:
         """All pieces of a kind that are free."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import json
@@ -10,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from workshop.practice import words
-from workshop.practice.ask import Ask, Call, Tool, Turn, is_handoff
-from workshop.practice.schema import Filler
+from workshop.practice.ask import Ask, Call, Tool, Turn, hands_over
+from workshop.practice.schema import FORMULA, Filler
 from workshop.practice.source import COUNTED, OPENERS, Source, clauses, lists
 
 MOST = 32  # calls in one reply
@@ -21,23 +22,19 @@ _SIGNS = words.VOCABULARY["signs"]
 _NUMBER = rf"(?:\d|\b(?:{'|'.join(COUNTED)})\b)"
 # A minus needs spaces, since 2026-12-01 is no sum.
 _SIGN = re.compile(
-    rf"({_NUMBER}\)?)(?:\s*([+*/\u00d7\u00f7])\s*"
+    rf"({_NUMBER}\)?|\bresult)(?:\s*([+*/\u00d7\u00f7])\s*"
     r"|\s([-x]|plus|minus|times|divided by|multiplied by)\s)"
-    rf"(?=\(?{_NUMBER})",
+    rf"(?=\(?{_NUMBER}|the result)",
     re.I,
 )
 # The result of an earlier call, as in "then multiply the result by 2".
 _EARLIER = re.compile(
-    r"\b(?:the|that|its)\s(?:result|answer|sum|product|total|output)\b"
+    r"\b(?:the|that|its)\s(?:result|answer|sum|product|total|output)\b(?!\s+of\b)"
     r"|\b(?:it|that|this)\b(?=\s(?:by|to|with|from)\b)"
     r"|\bthere\b(?!\s(?:is|are|was|were)\b)",
     re.I,
 )
-# Tools with one of these names give the word to another agent ...
-_HANDS_OVER = re.compile(
-    r"(?:transfer|hand_?off|handover|delegate)(?:_|\b)", re.I
-)
-# ... and these end the work.
+# Tools with one of these names end the work.
 _ENDS = re.compile(r"final|finish|done|respon|submit|answer", re.I)
 _ASKS = re.compile(
     r"\?|^\W*(?:what|who|whom|whose|when|where|which|why|how|is|are|was|were|"
@@ -63,6 +60,7 @@ def choose(
     ask: Ask,
     table: dict[str, Any],
     knows: Callable[[str], bool] = bool,
+    say: Callable[[], str] = str,
     again: int = 0,
 ) -> tuple[Call, ...]:
     """The calls to make now; none if the answer is a text.
@@ -70,22 +68,37 @@ def choose(
     Those that were made since the user's last prompt are not repeated,
     whatever their arguments became. ``table`` has values for parameters
     that a prompt rarely gives; ``knows`` says whether a prompt can be
-    answered without a tool; ``again`` as in ``Filler``.
+    answered without a tool; ``say`` is the answer in words, for a tool
+    that takes it; ``again`` as in ``Filler``.
     """
     if not ask.tools or ask.choice == "none":
         return ()
     prompt, since = ask.prompt()
-    fill = functools.partial(
-        _arguments, prompt=prompt, table=table, again=again, over=ask.is_over()
-    )
+    prompt = _stepwise(prompt, ask.tools)
+    over = ask.is_over()
+
+    def fill(tool: Tool, text: str) -> str:
+        told = say() if _ENDS.search(tool.name) else ""
+        filler = _filler(
+            tool, text, prompt, table, told, again=again, over=over
+        )
+        return _json(filler.value())
+
     results = _Results(since)
     calls: dict[tuple[str, str], None] = {}
-    before = _last_result(ask.turns[: len(ask.turns) - len(since)])
+    called = {call.name for turn in since for call in turn.calls}
+    before = _last_result(ask, ask.turns[: len(ask.turns) - len(since)])
     for tool, text in _wishes(_wanted(ask, prompt, knows), prompt):
         if _EARLIER.search(text) and (before is not None or text != prompt):
             if before is None:
                 break  # this one has to wait for it
             text = _EARLIER.sub(_quoted(before).replace("\\", r"\\"), text)
+        if not _fills(tool, text, prompt):
+            helper = _helper(tool, ask.tools)
+            if helper is not None and helper.name not in called:
+                tool, text = helper, prompt  # this one has to wait for it
+            else:
+                text = "\n".join([*results.every(), text])
         key = tool.name, fill(tool, text)
         before = results.take(*key)
         if before is None:
@@ -102,11 +115,6 @@ def choose(
     )
 
 
-def hands_over(name: str) -> bool:
-    """Whether a tool of that name gives the word to another agent."""
-    return bool(_HANDS_OVER.match(name))
-
-
 def _alone(calls: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """A transfer goes alone: first, or when the other calls are made."""
     if calls and hands_over(calls[0][0]):
@@ -120,7 +128,7 @@ class _Results:
     def __init__(self, since: Iterable[Turn]) -> None:
         texts = {t.call_id: t.text for t in since if t.role == "tool"}
         self._waiting = [
-            (call.name, _canonical(call.arguments), texts[call.id])
+            (call.name, _canonical(call.arguments), texts.get(call.id, ""))
             for turn in since
             for call in turn.calls
         ]
@@ -139,10 +147,58 @@ class _Results:
         return self._all
 
 
-def _last_result(turns: Iterable[Turn]) -> str | None:
+def _last_result(ask: Ask, turns: Iterable[Turn]) -> str | None:
     """What a tool found before this prompt."""
-    found = [t.text for t in turns if t.role == "tool" and not is_handoff(t)]
+    said = [turn for turn in turns if turn.role == "tool"]
+    found = [turn.text for turn in said if not ask.is_handoff(turn)]
     return found[-1] if found else None
+
+
+def _helper(tool: Tool, tools: Iterable[Tool]) -> Tool | None:
+    """The tool that finds what another one requires, as its name says."""
+    required = tool.parameters.get("required") or ()
+    needed = set(words.stems(" ".join(map(str, required))))
+    others = (t for t in tools if t is not tool and not hands_over(t.name))
+    finds = (t for t in others if needed & set(words.stems(t.name)))
+    return next(finds, None)
+
+
+def _stepwise(prompt: str, tools: Iterable[Tool]) -> str:
+    """A prompt whose sums have one sign each, for tools that take two
+    numbers: of "(3 + 5) x 12" becomes "3 + 5, then the result * 12"."""
+    names = " ".join(
+        n for t in tools for n in t.parameters.get("properties", ())
+    )
+    if FORMULA & set(words.stems(names)):
+        return prompt
+    return _SEVERAL.sub(lambda match: _steps(match[0]), prompt)
+
+
+_SEVERAL = re.compile(
+    r"\(*\d[\d.]*\)*(?:\s?[-+*/x\u00d7\u00f7]\s?\(*\d[\d.]*\)*){2,9}"
+)
+_PYTHON = str.maketrans("x\u00d7\u00f7", "**/")
+_OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+
+
+def _steps(formula: str) -> str:
+    """The formula in steps, or as it is if it has several ends."""
+    steps: list[str] = []
+
+    def operand(node: ast.expr) -> str:
+        if isinstance(node, ast.Constant):
+            return str(node.value)
+        left, right = operand(node.left), operand(node.right)
+        if left == right == "the result":
+            raise ValueError
+        steps.append(f"{left} {_OPERATORS[type(node.op)]} {right}")
+        return "the result"
+
+    try:
+        operand(ast.parse(formula.translate(_PYTHON), mode="eval").body)
+    except (SyntaxError, ValueError, AttributeError, KeyError):
+        return formula
+    return ", then ".join(steps)
 
 
 def _canonical(arguments: str) -> str:
@@ -181,18 +237,42 @@ def _wanted(ask: Ask, prompt: str, knows: Callable[[str], bool]) -> list[Tool]:
         wanted = [tool for tool in ask.tools if tool.name in called][-1:]
     if not wanted and not _ASKS.search(prompt):
         wanted = [t for t in ask.tools if _extracts(t, prompt)][:1]
+    if not wanted:
+        told = " ".join(t.text for t in ask.turns if t.role == "system")
+        fills = not knows(prompt)
+        wanted = [t for t in ask.tools if _is_told(t, told, prompt, fills)][:1]
     if not wanted and _ASKS.search(prompt) and not knows(prompt):
         wanted = [tool for tool in ask.tools if _is_general(tool)][:1]
+        experts = [tool for tool in ask.tools if hands_over(tool.name)]
+        if not wanted and len(experts) > 1 and not ask.is_handed():
+            able = [tool for tool in experts if _finds(tool)]
+            wanted = [_best(prompt, able or experts)]
     return wanted
 
 
-def _is_general(tool: Tool) -> bool:
+def _is_told(tool: Tool, told: str, prompt: str, fills: bool) -> bool:
+    """Whether the system message wants a tool called first, or names it
+    and the prompt fills it, if ``fills``."""
+    if not re.search(rf"\b{re.escape(tool.name)}\b", told):
+        return False
+    first = rf"(?i)\bfirst (?:call|use)\W+(?:the\W+)?{re.escape(tool.name)}"
+    if fills and _fills(tool, prompt, prompt):
+        return True
+    return re.search(first, told) is not None
+
+
+def _finds(tool: Tool) -> bool:
     """Whether a tool finds answers to questions of any kind."""
-    about = set(words.stems(f"{tool.name} {tool.description[:300]}"))
+    about = words.stems(f"{tool.name} {tool.description[:300]}")
+    return not _GENERAL.isdisjoint(about)
+
+
+def _is_general(tool: Tool) -> bool:
+    """Whether a tool takes a question of any kind, and finds answers."""
     parts = tool.parameters.get("properties") or ()
     required = tool.parameters.get("required") or ()
     takes_one = bool(parts) and len(required) <= 1
-    return bool(about & _GENERAL) and takes_one and not hands_over(tool.name)
+    return _finds(tool) and takes_one and not hands_over(tool.name)
 
 
 def _extracts(tool: Tool, prompt: str) -> bool:
@@ -244,13 +324,14 @@ def _best(text: str, tools: Iterable[Tool]) -> Tool:
 
 def _score(text: str, tool: Tool) -> tuple[float, frozenset[str]]:
     """How well a tool fits a text, and the words that say so."""
-    said, firsts = _said(text)
+    said, firsts, sums = _said(text)
     name = set(words.stems(tool.name))
     verbs = name & _VERBS if name - _VERBS else set()
     score = 0.0
     evidence = said & (name | tool.about)
     for word in evidence:
         core = word in name and (word not in verbs or word in firsts)
+        core = core or word in sums
         score += ENOUGH if core else ENOUGH / 2
     mention = rf"\b{re.escape(tool.name)}" + (
         "" if "_" in tool.name else r"\("
@@ -262,20 +343,21 @@ def _score(text: str, tool: Tool) -> tuple[float, frozenset[str]]:
 
 
 @functools.lru_cache(maxsize=256)
-def _said(text: str) -> tuple[frozenset[str], frozenset[str]]:
-    """The stems of a text, and those that open one of its parts."""
-    said = set()
+def _said(text: str) -> tuple[frozenset[str], ...]:
+    """The stems of a text, those that open one of its parts, and those
+    that a sum in it stands for."""
+    sums = set()
     for _, sign, word in _SIGN.findall(text):
         operation = _SIGNS[(sign or word).lower()]
-        said |= set(words.stems(f"{operation} math calculator expression"))
+        sums |= set(words.stems(f"{operation} math calculator expression"))
     text = _SIGN.sub(r"\1 ", text)
-    said |= set(words.stems(text))
+    said = sums | set(words.stems(text))
     firsts = {
         spoken[0]
         for start, end in clauses(text)
         if (spoken := words.stems(text[start:end]))
     }
-    return frozenset(said), frozenset(firsts)
+    return frozenset(said), frozenset(firsts), frozenset(sums)
 
 
 def _wishes(tools: list[Tool], prompt: str) -> Iterator[tuple[Tool, str]]:
@@ -316,15 +398,16 @@ def _fills(tool: Tool, part: str, prompt: str) -> bool:
     return found and bool(arguments)
 
 
-def _arguments(
-    tool: Tool, text: str, prompt: str, table: dict[str, Any], **turn: Any
-) -> str:
-    return _json(_filler(tool, text, prompt, table, **turn).value())
-
-
 def _filler(
-    tool: Tool, text: str, prompt: str, table: dict[str, Any], **turn: Any
+    tool: Tool,
+    text: str,
+    prompt: str,
+    table: dict[str, Any],
+    otherwise: str = "",
+    **turn: Any,
 ) -> Filler:
     source = Source(text, words.stems(tool.name), listed=lists(prompt))
     schema = {"type": "object", **tool.parameters}
-    return Filler(schema, source, table, source.rest()[:200], **turn)
+    return Filler(
+        schema, source, table, otherwise or source.rest()[:200], **turn
+    )
