@@ -35,6 +35,7 @@ OPEN_FILES = 8192  # sockets that a server and the client may have open
 START_LIMIT = 60.0  # seconds a server may take to answer
 WARM_UP = 1.0  # seconds that a first stream may take, before the load
 QUIET, QUIET_LIMIT = 20.0, 20.0  # % of the machine; seconds to wait for it
+QUICK_LIMIT = 2.0  # the same, for a quick round
 OPENED_PER_SECOND = 250.0  # for the paced loads
 
 
@@ -102,9 +103,9 @@ def running(rival: Rival, job: Job) -> Iterator[tuple[int, float]]:
         server.wait()
 
 
-def wait_for_quiet() -> None:
-    """Return when little else runs, or after `QUIET_LIMIT` seconds."""
-    give_up = time.perf_counter() + QUIET_LIMIT
+def wait_for_quiet(limit: float) -> None:
+    """Return when little else runs, or after `limit` seconds."""
+    give_up = time.perf_counter() + limit
     while psutil.cpu_percent(1.0) > QUIET and time.perf_counter() < give_up:
         pass
 
@@ -137,8 +138,13 @@ def send(load: Load) -> dict:
     return json.loads(done.stdout)
 
 
-def measure(rival: Rival, streams: int, tokens: int, paced: bool) -> dict:
-    """Start `rival`, put one load on it, stop it; return all figures."""
+def measure(
+    rival: Rival, streams: int, tokens: int, paced: bool, patience: float
+) -> dict:
+    """Start `rival`, put one load on it, stop it; return all figures.
+
+    Before that it waits `patience` seconds at most for a quiet machine.
+    """
     folder = CACHE / f"{rival.name}-{rival.version}".replace(" ", "-")
     rival.install(folder)
     job = Job(folder, free_port(), paced, tokens)
@@ -157,7 +163,7 @@ def measure(rival: Rival, streams: int, tokens: int, paced: bool) -> dict:
         per_token=per_token,
         deadline=60 + 2 * (opening + length),
     )
-    wait_for_quiet()
+    wait_for_quiet(patience)
     with running(rival, job) as (pid, start):
         idle = megabytes(pid)
         send(replace(load, streams=1, opened_per_second=0.0, deadline=WARM_UP))
@@ -210,13 +216,14 @@ def main() -> None:
     chosen = [r for r in RIVALS if not options.only or r.name in options.only]
     chosen = [rival for rival in chosen if rival.available()]
     rounds, many, tokens = (1, 200, 20) if options.quick else (3, 1000, 80)
+    patience = QUICK_LIMIT if options.quick else QUIET_LIMIT
     loads = [(many, False), (1, True), (100, True), (many, True)]
 
     results = []
     for _ in range(rounds):
         for streams, paced in loads:
             for rival in chosen:
-                result = measure(rival, streams, tokens, paced)
+                result = measure(rival, streams, tokens, paced, patience)
                 results.append(result)
                 kind = "paced" if paced else "at once"
                 print(

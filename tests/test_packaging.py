@@ -76,6 +76,11 @@ def test_actions_are_pinned_and_rights_are_few():
         assert "concurrency:" in text
 
 
+def test_long_tests_and_cold_kernels_run_weekly():
+    weekly = read(".github/workflows/weekly.yml")
+    assert "pytest --cold-kernels --long " in weekly
+
+
 def test_pip_gets_the_lock_without_its_hashes(tmp_path, monkeypatch):
     monkeypatch.setattr(start, "ENVIRONMENT", tmp_path)
     for name in FILES:

@@ -441,6 +441,7 @@ async def test_two_conversations_at_once(saver, url, model, llm):
             said = [word async for word in names["say"](chat, thread, text)]
         return "".join(said)
 
+    model.pace(ttft=1, per_token=0)  # the second comes while the first waits
     with model.meter() as meter:
         said = await asyncio.gather(talk("Ada"), talk("Eve"))
     assert said == ["Your name is Ada.", "Your name is Eve."]

@@ -224,6 +224,14 @@ def test_a_transfer_is_known_by_its_name():
     assert said == "The capital of France is Paris."
 
 
+def test_an_agent_that_repeats_itself_hands_on_once():
+    said = Turn("assistant", "Seven.")
+    turns = (user("Reply with only Seven."), said, said)
+    assert answer(*turns, tools=[TO_POET]) == [TO_POET.name]
+    handed = called(TO_POET.name, {}, "Transferred.")
+    assert answer(turns[0], *handed, said, said, tools=[TO_POET]) == "Seven."
+
+
 def test_who_was_asked_for_says_hello():
     handed = called(TO_POET.name, {}, "Successfully transferred to poet")
     assert answer(user("I'd like to speak to Bob"), *handed)[:6] == "Hello!"

@@ -222,10 +222,11 @@ def pytest_configure(config: pytest.Config) -> None:
     nbval.kernel.start_new_kernel = start_new_kernel
     is_worker = hasattr(config, "workerinput")
     if not is_worker and not config.option.cold_kernels:
-        warm = zygote()
-        warm.__enter__()
-        config.add_cleanup(lambda: warm.__exit__(None, None, None))
+        running = zygote()
+        running.__enter__()
+        config.add_cleanup(lambda: running.__exit__(None, None, None))
         if HAS_FORK:
             python = shlex.join([sys.executable, "-IS", str(WORKER)])
+            warm = f"popen//python={python}"
             tx = config.getoption("tx", None) or []
-            config.option.tx = [f"popen//python={python}" for _ in tx]
+            config.option.tx = [warm if x == "popen" else x for x in tx]

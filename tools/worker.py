@@ -7,6 +7,7 @@ raises. Nothing here is slow to import.
 
 import json
 import os
+import signal
 import socket
 import sys
 
@@ -18,5 +19,8 @@ with socket.socket(socket.AF_UNIX) as line:
     line.sendall(json.dumps(wish).encode() + b"\n")
     for stream in 0, 1:
         os.close(stream)  # now they are those of the worker alone
-    said = line.makefile().read()  # its number, until it ends
-sys.exit("failed" in said)
+    lines = line.makefile()
+    pid = int(lines.readline())
+    signal.signal(signal.SIGINT, lambda *_: os.kill(pid, signal.SIGINT))
+    failed = bool(lines.read())  # nothing, until it ends
+sys.exit(failed)

@@ -556,8 +556,11 @@ async def _must_know_no_other_app(answer: Answer) -> None:
     model, menu, app = _app_of(answer, "fish")
     async with served(app, model.watch) as site:
         await _order(site, "0", CAKE)
-        said = await _said(site, "0")
+        said, calls = await _said(site, "0"), len(model.calls)
+        await site.ask("POST", "/banquet", json=[CAKE])
     model.must_be_used("llm")
+    if len(model.calls) == calls:
+        raise Wrong("a second app sent its banquet to the first one's kitchen")
     _must_know(model.calls[-1].got, menu.card)
     if SOUP in said:
         raise Wrong("a second app knows what was said in the first")

@@ -42,7 +42,7 @@ _PREFIX = re.compile(
 # A mark that a system message wants where the work is done.
 _MARK = re.compile(
     r"\b(?i:respond|reply|answer|end|say|return|use|finish)\b[^.\n]{0,40}?"
-    r"(?:[\"'`]([A-Z]{4,})[\"'`]|\b(TERMINATE|APPROVED?|DONE|COMPLETE|STOP)\b)"
+    r"\b(TERMINATE|APPROVED?|DONE|COMPLETED?|FINISHED|STOP)\b"
 )
 _ENDS_CONTEXT = r"(?=\n\s*(?:question|answer|user|helpful answer)\b|\Z)"
 _CONTEXT = re.compile(
@@ -57,7 +57,7 @@ _PIECES = re.compile(
 _SPEAK_TO = re.compile(
     r"\b(?:speak|talk|transfer|connect|switch)\b.* to\b", re.I
 )
-_COMMAS = re.compile(r"\bcomma[- ]separated\b", re.I)
+_COMMAS = re.compile(r"\b(?:of|as|with) comma[- ]separated\b", re.I)
 _QUESTION = re.compile(r"\bquestion\s*:\s*([^\n]+)", re.I)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _ABOUT_ME = re.compile(r"\b(?:do|did|am|was|have|should) i\b|\bmy\b", re.I)
@@ -114,7 +114,8 @@ def reply(ask: Ask, again: int = 0) -> Reply:
         text = _say(ask, again)
     for end in ask.stop:
         text = text.partition(end)[0]
-    return Reply(words.tokens(text))
+    calls = tools.hand_on(ask, text)
+    return Reply([] if calls else words.tokens(text), calls)
 
 
 def _say(ask: Ask, again: int = 0) -> str:
@@ -136,7 +137,7 @@ def _say(ask: Ask, again: int = 0) -> str:
     prefix = _PREFIX.search(system[-10_000:])
     mark = _MARK.search(system[-10_000:])
     if mark and ask.is_over():
-        return f"{text} {mark[1] or mark[2]}"
+        return f"{text} {mark[1]}"
     return f"{prefix[1]}: {text}" if prefix else text
 
 
@@ -345,7 +346,7 @@ def _sentence(name: str, result: str) -> str:
         result = ", ".join(map(str, value))
     elif " " in result:
         return result if result[-1] in ".!?" else f"{result}."
-    return f"The result of {spoken} is {result}."
+    return f"The result of {spoken} is {result.rstrip('.')}."
 
 
 def _json_answer(ask: Ask, again: int) -> str | None:

@@ -270,7 +270,6 @@ class Filler:
         phrase = self._source.take_phrase(free=False)
         if phrase is None and self._source.listed:
             phrase = self._source.rest()
-        phrase = re.sub(r"^(?:an?|the)\s", "", phrase or "", flags=re.I)
         if phrase and len(phrase.split()) <= 3 and not phrase.isdigit():
             return phrase
         self._source.give_back(mark)

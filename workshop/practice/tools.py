@@ -14,6 +14,7 @@ from workshop.practice import words
 from workshop.practice.ask import Ask, Call, Tool, Turn, hands_over
 from workshop.practice.schema import FORMULA, Filler
 from workshop.practice.source import COUNTED, OPENERS, Source, clauses, lists
+from workshop.practice.validity import as_dict
 
 MOST = 32  # calls in one reply
 ENOUGH = 3.0  # the score at which a tool fits a text
@@ -41,6 +42,7 @@ _ASKS = re.compile(
     r"do|does|did|can|could|tell me|find|explain)\b",
     re.I,
 )
+_FINDS = re.compile(r"get|find|list|search|look|retrieve|fetch|ask|read", re.I)
 _GENERAL = words.listed("general")
 _EXTRACTS = words.listed("extracts")
 _ASKS_FOR_TOOL = re.compile(r"\b(?:use|call|using)\b.{0,30}\btools?\b", re.I)
@@ -122,6 +124,17 @@ def _alone(calls: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [call for call in calls if not hands_over(call[0])]
 
 
+def hand_on(ask: Ask, text: str) -> tuple[Call, ...]:
+    """A transfer instead of a text that this agent says again and again."""
+    last = [t for t in ask.turns[-2:] if t.role == "assistant" and t.text]
+    if len(last) < 2 or last[-1].name or last[-1].text != text:
+        return ()
+    called = {call.name for turn in ask.turns for call in turn.calls}
+    others = (t.name for t in ask.tools if hands_over(t.name))
+    free = [name for name in others if name not in called][:1]
+    return tuple(Call(name, "{}", _call_id(ask, 0)) for name in free)
+
+
 class _Results:
     """The results of the calls that were made since the prompt."""
 
@@ -159,7 +172,8 @@ def _helper(tool: Tool, tools: Iterable[Tool]) -> Tool | None:
     required = tool.parameters.get("required") or ()
     needed = set(words.stems(" ".join(map(str, required))))
     others = (t for t in tools if t is not tool and not hands_over(t.name))
-    finds = (t for t in others if needed & set(words.stems(t.name)))
+    finders = (t for t in others if _FINDS.match(t.name))
+    finds = (t for t in finders if needed & set(words.stems(t.name)))
     return next(finds, None)
 
 
@@ -256,7 +270,10 @@ def _is_told(tool: Tool, told: str, prompt: str, fills: bool) -> bool:
     if not re.search(rf"\b{re.escape(tool.name)}\b", told):
         return False
     first = rf"(?i)\bfirst (?:call|use)\W+(?:the\W+)?{re.escape(tool.name)}"
-    if fills and _fills(tool, prompt, prompt):
+    parts = (tool.parameters.get("properties") or {}).values()
+    numeric = ("integer", "number")
+    numbers = all(as_dict(p).get("type") in numeric for p in parts)
+    if fills and numbers and _fills(tool, prompt, prompt):
         return True
     return re.search(first, told) is not None
 
