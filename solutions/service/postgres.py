@@ -12,7 +12,12 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from typing import Any
 
 import psycopg
@@ -102,7 +107,10 @@ class Postgres(Store):
 
     @contextmanager
     def transaction(self, write: bool) -> Iterator[Db]:
-        with self.pool.connection() as db, db.transaction():
+        with (
+            self.pool.connection() as db,
+            db.transaction() if write else nullcontext(),
+        ):
 
             def sql(text: str, *values: Any) -> list[Any]:
                 cursor = db.execute(text.replace("?", "%s"), values)
