@@ -25,6 +25,7 @@ from fastapi.sse import format_sse_event
 from langgraph.checkpoint.base import CheckpointTuple
 
 PATIENCE = 5  # seconds that a caller waits for the database
+QUEUE = 60  # and for its turn, as long as the database works
 GAP = 1_000_000  # more events than any worker can lose by dying
 # After these a question is forgotten, unless something was answered.
 LEFT_OUT = {"stopped", "left", "interrupted", "timeout", "failed"}
@@ -172,16 +173,24 @@ def reads(method: Any, write: bool = False) -> Any:
             with self.transaction(write) as db:
                 return method(self, db, *args)
 
-        limiter = self.writers if write else self.readers
+        # A busy machine is no broken database: who is queued may wait longer.
+        queue = PATIENCE if self.failing else QUEUE
         try:
-            # Who gives up leaves the thread alone: it is a daemon's.
-            async with asyncio.timeout(PATIENCE):
-                return await to_thread.run_sync(
-                    work, abandon_on_cancel=True, limiter=limiter
+            async with (
+                asyncio.timeout(queue),
+                self.writers if write else self.readers,
+                asyncio.timeout(PATIENCE),
+            ):
+                # Who gives up leaves the thread alone: it is a daemon's.
+                found = await to_thread.run_sync(
+                    work, abandon_on_cancel=True, limiter=self.threads
                 )
+            self.failing = False
+            return found
         except self.api.DataError:
             raise  # it would never take this
         except (self.api.Error, OSError) as error:
+            self.failing = True
             raise Unavailable(str(error).partition("\n")[0]) from error
 
     return awaited
@@ -202,6 +211,8 @@ class Store:
         self.bells: WeakValueDictionary[str, Bell] = WeakValueDictionary()
         self.readers = CapacityLimiter(threads)
         self.writers = CapacityLimiter(threads)
+        self.threads = CapacityLimiter(1000)
+        self.failing = False
 
     def transaction(self, write: bool) -> AbstractContextManager[Db]:
         raise NotImplementedError
