@@ -46,4 +46,5 @@ def play(opened: Lab) -> None:
         counts = opened.counts()
         assert (counts["requests"], counts["cut_off"]) == (4, 1)
         expect(board.get_by_text("16 tokens, done")).to_have_count(3)
-        expect(board.get_by_text(re.compile("tokens?, cancelled"))).to_have_count(1)
+        ended = board.get_by_text(re.compile("tokens?, cancelled"))
+        expect(ended).to_have_count(1)
