@@ -279,14 +279,14 @@ def until_twice(
 
 
 def as_if_alone(
-    bench: Bench, few: int, most: int, step: int = 10, asks: int = 3
+    bench: Bench, few: int, most: int, asks: int = 3
 ) -> Iterator[dict]:
     """More and more streams, as long as each is served as if it were alone."""
     for server in RIVALS[:4] if asks == 3 else ESSENTIAL:
         with bench.running(server) as running:
             alone = running.load(1, asks=asks)
         yield {**alone, "held": True}
-        for visitors in range(few, most + 1, step):
+        for visitors in range(few, most + 1, 10):
             with bench.running(server) as running:
                 result = running.load(
                     visitors, asks=asks, every=WHOLE / visitors
@@ -352,7 +352,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--short",
         action="store_true",
-        help="the notes' endpoint and the service only, in nine minutes",
+        help="the notes' endpoint and the service only, in twelve minutes",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="keep the figures here too"
@@ -386,7 +386,7 @@ def main() -> None:
         elif options.short:
             parts = {
                 "rows": rows(bench, {1: 1, 100: 1, 1000: 1}, ESSENTIAL),
-                "alone": as_if_alone(bench, 40, 300, step=20, asks=2),
+                "alone": as_if_alone(bench, 10, 300, asks=2),
                 "steps": steps(bench, 60, 1, STEPS[:1] + STEPS[3:4]),
             }
         else:

@@ -16,6 +16,9 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from service.store import TABLES, Db, Store, Unavailable
 
 BUSY = 2  # seconds that a write waits for another process
+# Threads that may wait for the connection. Who waits there instead of in the
+# event loop is served while the loop is busy with the tokens of others.
+QUEUED = 64
 
 
 class Saver(SqliteSaver):
@@ -33,7 +36,7 @@ class Sqlite(Store):
     look = 0.1  # a file does not ring
 
     def __init__(self, path: str) -> None:
-        super().__init__(threads=1)
+        super().__init__(threads=QUEUED)
         self.path = path
         # Whoever may read the file may read what people said.
         Path(path).touch(0o600)
