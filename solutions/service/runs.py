@@ -401,7 +401,7 @@ class Runs:
                 run.parts.append(Part("", None, [text]))
             if events and events[-1].name in FINAL:
                 run.events, run.kept = events, len(events)
-            elif text:
+            else:
                 # Its readers may have seen more than was written down.
                 run.take_back()
             state = (None, before)

@@ -1142,7 +1142,7 @@ async def events():
 
 async def last_event(events):
     app = FastAPI()
-    app.get("/", response_class=EventSourceResponse)(events)
+    app.add_api_route("/", events, response_class=EventSourceResponse)
     model.fault("cut", after_tokens=3)
     async with serve(app) as url, httpx2.AsyncClient() as browser:
         reply = await browser.get(url)

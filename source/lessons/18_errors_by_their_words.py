@@ -215,17 +215,17 @@ def welcome(state):
     return {"messages": [("ai", "Welcome!")]}
 
 
-def in_another_thread(**options):
-    connection = sqlite3.connect(":memory:", **options)
+def in_another_thread(check):
+    connection = sqlite3.connect(":memory:", check_same_thread=check)
     chat = graph_of(welcome, SqliteSaver(connection))
     return asyncio.to_thread(chat.invoke, ASK, TABLE)
 
 
 try:
-    await in_another_thread()
+    await in_another_thread(check=True)
 except sqlite3.ProgrammingError as error:
     print(str(error).partition(". ")[0] + ".")
-await said(in_another_thread(check_same_thread=False))
+await said(in_another_thread(check=False))
 
 # %% [markdown]
 # ## The pool is not open yet
@@ -318,9 +318,11 @@ talk = [
     ToolMessage("9 euros", tool_call_id="1"),
     ("user", "Thank you."),
 ]
-last = {"max_tokens": 2, "token_counter": len, "strategy": "last"}
-await said(llm.ainvoke(trim_messages(talk, **last)))
-whole_turns = trim_messages(talk, start_on="human", **last)
+cut = trim_messages(talk, max_tokens=2, token_counter=len)
+await said(llm.ainvoke(cut))
+whole_turns = trim_messages(
+    talk, max_tokens=2, token_counter=len, start_on="human"
+)
 answer = await llm.ainvoke(whole_turns)
 print("works:", answer.type)
 
@@ -821,12 +823,15 @@ async def first_of_v2(stream):
             return message.type
 
 
-both = {"stream_mode": ["messages", "updates"], "subgraphs": True}
+MODES = ["messages", "updates"]
+stream = agent.astream(ASK, stream_mode=MODES, subgraphs=True)
 try:
-    await first_pair(agent.astream(ASK, **both))
+    await first_pair(stream)
 except ValueError as error:
     print("ValueError:", str(error).partition(" 2")[0], "2")  # 3.14 adds more
-await said(first_of_v2(agent.astream(ASK, version="v2", **both)))
+
+stream = agent.astream(ASK, stream_mode=MODES, subgraphs=True, version="v2")
+await said(first_of_v2(stream))
 
 # %% [markdown]
 # ## asynchronous generator is already running
