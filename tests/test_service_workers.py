@@ -189,11 +189,13 @@ async def test_one_of_a_command_s_workers_is_killed(place: Place) -> None:
             assert (await client.ask(NAME, f"t{number}"))[-1].name == "done"
 
 
-async def test_all_die_and_come_back(place: Place) -> None:
+@pytest.mark.parametrize("read", [2, 20])
+async def test_all_die_and_come_back(place: Place, read: int) -> None:
+    """A first token is seen before it is written down."""
     process = place.run(workers=2)
     async with process.client() as client:
         before = await client.ask(PRICE)
-        run, seen = await client.ask_and_leave(LONG, 20)
+        run, seen = await client.ask_and_leave(LONG, read)
     process.stop(signal.SIGKILL)
     process.start(workers=2, port=int(process.url.rsplit(":")[-1]))
     async with process.client() as client:
