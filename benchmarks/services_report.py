@@ -256,22 +256,13 @@ def verdicts(results: Results) -> str:
     sizes = sorted({result["visitors"] for result in rows})
     met = {True: "met", False: "**not met**"}
     lines = []
-    # Between the last that held and the first that did not, nothing is known.
-    theirs = min(
-        (
-            r["visitors"]
-            for r in alone
-            if r["server"] == NOTES and not r["held"]
-        ),
-        default=most_held(alone, NOTES)["visitors"],
-    )
+    theirs = most_held(alone, NOTES)["visitors"]
     for name, aim in AIMS.items():
         ours = most_held(alone, name)["visitors"]
         lines.append(
             f"- {name}: {aim} times the notes' streams on a core at the same"
-            f" time to first token: {ours}, of the notes' {theirs} are too"
-            f" many; at least {ours / theirs:.1f} times:"
-            f" {met[ours >= aim * theirs]} by that."
+            f" time to first token, tried in tens: {ours} against {theirs},"
+            f" {ours / theirs:.1f} times: {met[ours >= aim * theirs]}."
         )
         if doubled:
             us = in_the_middle(doubled, name)["here"]
