@@ -32,6 +32,11 @@ llm = ChatOpenAI(model=model.name, stream_chunk_timeout=None)
 agent = create_agent(llm, tools=[])
 
 
+# %% [markdown]
+# Folded as well: `words` of the lesson, and `honest` of lab 07.
+
+
+# %% tags=["folded"]
 class END:
     """Marks the end of a stream."""
 

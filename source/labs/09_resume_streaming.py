@@ -36,6 +36,7 @@ llm = ChatOpenAI(model=model.name, max_retries=0, stream_chunk_timeout=None)
 agent = create_agent(llm, tools=[])
 
 
+# %% tags=["folded"]
 async def said(graph, question):
     given = {"messages": [("user", question)]}
     async for part in graph.astream(

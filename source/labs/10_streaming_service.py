@@ -33,6 +33,11 @@ from workshop.serve import serve
 model = connect()
 llm = ChatOpenAI(model=model.name, max_retries=0, stream_chunk_timeout=None)
 agent = create_agent(llm, tools=[])
+
+# %% [markdown]
+# Folded as well: `tokens` streams an answer from a task of its own.
+
+# %% tags=["folded"]
 END = object()
 
 

@@ -183,10 +183,10 @@ print(meter.read().requests, "requests,", meter.cut_off, "cut off")
 # - `"async"`, the default, writes it while the next node runs;
 # - `"exit"` writes once, when the run ends.
 #
-# The next cell is folded: it is only the trial. A graph serves `fish`, then
-# `cake`, which blocks the event loop. `kill` runs it in another process and
-# kills that when the cake has begun. `cancel` runs it here and cancels it in
-# its last node. Both then print what is in the file.
+# The next two cells are folded: they are only the trial. A graph serves
+# `fish`, then `cake`, which blocks the event loop. `kill` runs it in another
+# process and kills that when the cake has begun. `cancel` runs it here and
+# cancels it in its last node. Both then print what is in the file.
 
 # %% tags=["folded"]
 from workshop.process import in_own_process
@@ -222,6 +222,7 @@ async def eat(thread, durability, last):
         await guest.ainvoke(order, on(thread), durability=durability)
 
 
+# %% tags=["folded"]
 async def show_kept(thread):
     found = await saver.aget_tuple(on(thread))
     count = 0

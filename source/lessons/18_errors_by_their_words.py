@@ -42,6 +42,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
 
+# %%
 llm = ChatOpenAI(model=model.name, max_retries=0, stream_chunk_timeout=None)
 
 
