@@ -12,10 +12,12 @@ import gc
 import importlib
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
 
+from tests.wrong import told
 from tools.build import ROOT
 from tools.tasks import (
     SOURCES,
@@ -31,16 +33,27 @@ HANGS = "it did not finish within 20 s"
 SOON = 6  # seconds; who hangs does so as well after these
 Verdict = tuple[str, str]
 
+
 # What there is to test is read, not imported: the libraries take seconds.
-CASES = [
-    (mark.func.id, mark.args[0].value, node.name)
-    for path in sorted((ROOT / "tests" / "wrong").glob("lab*.py"))
-    for node in ast.parse(path.read_text("utf-8")).body
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    for mark in node.decorator_list
-]
-WRONG = [(task, name) for kind, task, name in CASES if kind == "wrong"]
-RIGHT = [(task, name) for kind, task, name in CASES if kind == "right"]
+def cases() -> Iterator[tuple[bool, str, str]]:
+    """Of each listed answer whether it is right, its task, and its name."""
+    for path in sorted((ROOT / "tests" / "wrong").glob("lab*.py")):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            for mark in getattr(node, "decorator_list", ()):
+                match mark:
+                    case ast.Call(
+                        ast.Name("wrong" | "right" as kind), [task, *_]
+                    ):
+                        yield kind == "right", task.value, node.name
+            match node:
+                case ast.Expr(ast.Call(ast.Name("changes"), [task, text])):
+                    for sentence, name, _ in told(text.value):
+                        yield sentence is None, task.value, name
+
+
+CASES = list(cases())
+WRONG = [(task, name) for right, task, name in CASES if not right]
+RIGHT = [(task, name) for right, task, name in CASES if right]
 
 pytestmark = [
     # Some wrong answers leave coroutines that nobody awaits.
@@ -99,7 +112,7 @@ async def judge_lab(lab: str) -> Judged:
 
     async def judge_cases() -> dict[tuple[str, str], Any]:
         judged = await asyncio.gather(*map(judge_case, listed))
-        names = [(case.task, case.answer.__name__) for case in listed]
+        names = [(case.task, case.name) for case in listed]
         return dict(zip(names, judged, strict=True))
 
     stubs, solutions = {}, {}

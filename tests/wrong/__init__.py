@@ -1,10 +1,30 @@
-"""Answers that people really write, each with the verdict it must get."""
+"""Answers that people really write, each with the verdict it must get.
+
+Most of them differ from the solution in a line or two, and are told as
+that change::
+
+    changes(
+        "01.2",
+        '''
+        the node returned a coroutine: is an `await` missing?
+        - message = await llm.ainvoke(state["messages"])
+        + message = llm.ainvoke(state["messages"])
+        ''',
+    )
+
+An empty line stands between two answers, and `@@` between two places of
+one. The verdict comes first, ✅ if the answer is right. Then the lines that
+go, those that come, and after a space those that stay, as ``diff`` has them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from textwrap import dedent, indent
 from typing import Any
+
+from tools.tasks import define, solved_cells, source_of, tasks_in
 
 
 @dataclass(frozen=True)
@@ -12,6 +32,7 @@ class Case:
     task: str
     sentence: str | None  # after the mark and the task; None if it is right
     answer: Callable[..., Any]
+    name: str
 
 
 CASES: list[Case] = []
@@ -21,7 +42,7 @@ def wrong(task: str, sentence: str | None) -> Callable[..., Any]:
     """Register the function below it as a wrong answer to the task."""
 
     def register(answer: Callable[..., Any]) -> Callable[..., Any]:
-        CASES.append(Case(task, sentence, answer))
+        CASES.append(Case(task, sentence, answer, answer.__name__))
         return answer
 
     return register
@@ -30,3 +51,49 @@ def wrong(task: str, sentence: str | None) -> Callable[..., Any]:
 def right(task: str) -> Callable[..., Any]:
     """Register another right answer than the one of the solution."""
     return wrong(task, None)
+
+
+def changes(task: str, text: str) -> None:
+    """Register the solution of a task with each of these changes."""
+    source = source_of(task)
+    function = tasks_in(source)[task]
+    cells = solved_cells(source)
+    (at,) = (i for i, c in enumerate(cells) if f"def {function}(" in c)
+    for sentence, name, hunks in told(text):
+        cell = cells[at] + "\n"
+        for old, new in hunks:
+            cell = _replaced(cell, old, new)
+        texts = [*cells[:at], cell, *cells[at + 1 :]]
+        answer = define(texts, f"{task}, {name}")[task]
+        CASES.append(Case(task, sentence, answer, name))
+
+
+def told(text: str) -> Iterator[tuple[str | None, str, list[Any]]]:
+    """Sentence, name, and hunks of each change; a hunk is (old, new)."""
+    for block in dedent(text).strip().split("\n\n"):
+        lines = block.splitlines()
+        said = [line for line in lines if line[0] not in "-+ @"]
+        sentence = " ".join(said)
+        hunks: list[Any] = [([], [])]
+        for line in lines[len(said) :]:
+            if line == "@@":
+                hunks.append(([], []))
+            if line[0] in "- ":
+                hunks[-1][0].append(line[2:])
+            if line[0] in "+ ":
+                hunks[-1][1].append(line[2:])
+        lines = [line.strip() for _, new in hunks for line in new]
+        gone = f"without {hunks[0][0][0].strip()}" if hunks[0][0] else ""
+        name = "; ".join(lines) or gone
+        yield None if sentence == "✅" else sentence, name, hunks
+
+
+def _replaced(cell: str, old: list[str], new: list[str]) -> str:
+    """The cell with the old lines replaced, however deep they stand."""
+    for depth in range(0, 40, 4):
+        margin = " " * depth
+        before = indent("\n".join(old), margin) + "\n"
+        after = indent("\n".join(new), margin) + "\n"
+        if f"\n{before}" in f"\n{cell}":
+            return f"\n{cell}".replace(f"\n{before}", f"\n{after}", 1)[1:]
+    raise ValueError(f"the solution has no {old}")
