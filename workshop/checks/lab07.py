@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -54,6 +55,8 @@ def _text(asked: str) -> str:
 
 async def takes_no_thread(answer: Answer) -> str:
     """07.0: the whole text, for many users at once."""
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(2))
     threads: set[int] = set()
 
     def script(asked: str) -> list[Any]:

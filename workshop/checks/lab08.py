@@ -225,7 +225,7 @@ async def _ends(
     if wrote_on:
         raise Wrong(f"{LEFT[by]} left {after}, and the model wrote on")
     whole = [part for part in script if part is not PAUSE]
-    if got != whole or reading.exception():
+    if got != whole or reading.cancelled() or reading.exception():
         raise Wrong("a reader left, and another one, who stayed, lost parts")
 
 
