@@ -33,7 +33,7 @@ def notebook_graph():
 changes(
     "01.0",
     """
-    the calls ran one after another: at most 1 request was in flight
+    at most 1 of 3 requests were in flight at once
     - states = await asyncio.gather(*calls)
     + states = [await call for call in calls]
 
@@ -45,7 +45,7 @@ changes(
     - calls = [graph.ainvoke(order(table)) for table in range(tables)]
     + calls = [graph.ainvoke(order(table)) for table in range(1, tables)]
 
-    a call failed (a bug in a node), and its error did not pass on
+    a bug in a node was swallowed: let it out
     - states = await asyncio.gather(*calls)
     - return [state["messages"][-1].text for state in states]
     + states = await asyncio.gather(*calls, return_exceptions=True)
@@ -64,7 +64,7 @@ changes(
 changes(
     "01.1",
     """
-    the calls ran one after another: at most 1 request was in flight
+    at most 1 of 3 requests were in flight at once
     - return await asyncio.gather(*answers)
     + return [await answer for answer in answers]
 
@@ -125,11 +125,11 @@ changes(
     - answers = [answer(question) for question in questions]
     + answers = [answer(question) for question in questions[:3]]
 
-    a call failed (a bug in a node), and its error did not pass on
+    a bug in a node was swallowed: let it out
     - return await asyncio.gather(*answers)
     + return await asyncio.gather(*answers, return_exceptions=True)
 
-    a call failed (no connection), and its error did not pass on
+    no connection was swallowed: let it out
     - async for chunk, _ in graph.astream(asked, stream_mode="messages"):
     -     text += chunk.text
     - return text
@@ -223,7 +223,7 @@ changes(
     + builder.add_node("reply", reply)
     + return builder.add_edge(START, "reply")
 
-    the graph ended without a reply in `messages`
+    the reply of the model was not added to `messages`
     - return {"messages": [message]}
 
     it returned a coroutine, not a compiled graph
@@ -257,7 +257,7 @@ changes(
     - message = await llm.ainvoke(state["messages"])
     + message = await llm.ainvoke(state["messages"][-1:])
 
-    the model failed (a bug in a node), and the graph hid it
+    a bug in a node was swallowed: let it out
     - message = await llm.ainvoke(state["messages"])
     + try:
     +     message = await llm.ainvoke(state["messages"])

@@ -28,7 +28,7 @@ changes(
     - return await asyncio.gather(*calls)
     + await asyncio.gather(*calls)
 
-    a call failed, and its error did not pass on
+    the error of a table was swallowed: let it out
     - return await asyncio.gather(*calls)
     + return await asyncio.gather(*calls, return_exceptions=True)
 
@@ -115,7 +115,7 @@ changes(
     - yield chunk.text
     + yield chunk.text.strip()
 
-    it hid an error (a bug in a node): the reply looks whole
+    a bug in a node was swallowed: let it out
     - async for chunk, _ in graph.astream(asked, stream_mode="messages"):
     -     yield chunk.text
     + try:
@@ -198,7 +198,7 @@ changes(
     - return [await answer_all(graph, batch) for batch in batches]
     + return [asyncio.run(answer_all(graph, b)) for b in batches]
 
-    the calls ran one after another: at most 1 request was in flight
+    a batch of 3 had at most 1 request in flight
     - return [await answer_all(graph, batch) for batch in batches]
     + return [
     +     [(await answer_all(graph, [text]))[0] for text in batch]
@@ -217,7 +217,7 @@ changes(
     - return asyncio.run(service())
     + return [text for texts in asyncio.run(service()) for text in texts]
 
-    a batch came back as None: is a `return` missing?
+    it returned None, not a list of texts: is a `return` missing?
     - return [await answer_all(graph, batch) for batch in batches]
     + return [print(await answer_all(graph, batch)) for batch in batches]
 

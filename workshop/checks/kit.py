@@ -45,6 +45,7 @@ import contextvars
 import inspect
 import json
 import linecache
+import operator
 import sys
 import threading
 import time
@@ -53,15 +54,16 @@ from collections.abc import (
     AsyncIterator,
     Callable,
     Coroutine,
+    Generator,
     Iterable,
     Iterator,
     Sequence,
 )
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypedDict, TypeVar
 
 import anyio
 import httpx2
@@ -92,6 +94,11 @@ PATIENCE = 500  # turns for something that must happen
 AWKWARD_TOKENS = ["Soup", "\n\n", "0", " ", "no", "no", "{}", "\n", "\u2028é"]
 # Parts of a stream that are falsy, None or equal.
 AWKWARD_PARTS = [0, None, "", "soup", "soup", False, [], {}, "bread"]
+
+NESTED = (
+    "nest_asyncio has changed asyncio in this kernel: restart it and leave "
+    "nest_asyncio out"
+)
 
 
 class Wrong(Exception):
@@ -141,38 +148,36 @@ class Play:
 
     async def stream(self) -> AsyncIterator[Any]:
         """The parts; to be called once."""
-        try:
-            for part in self.parts:
-                if part is PAUSE:
-                    event = asyncio.Event()
-                    self._wake = asyncio.get_running_loop(), event
-                    while not self._may_pass():
-                        await event.wait()
-                        event.clear()
-                elif isinstance(part, BaseException):
-                    self.outcome = "failed"
-                    raise part
-                else:
-                    self.sent += 1
+        with closing(self._walk()) as parts:
+            for part in parts:
+                if part is not PAUSE:
                     yield part
-            self.outcome = "done"
-        finally:
-            self.waiting = False
-            self.outcome = self.outcome or "cut off"
+                    continue
+                event = asyncio.Event()
+                self._wake = asyncio.get_running_loop(), event
+                while not self._may_pass():
+                    await event.wait()
+                    event.clear()
 
     def stream_in_thread(self, no_pause: Callable[[], bool]) -> Iterator[Any]:
         """The parts for a blocking call; no PAUSE if nobody could end it."""
+        with closing(self._walk()) as parts:
+            for part in parts:
+                if part is not PAUSE:
+                    yield part
+                    continue
+                while not no_pause() and not self._may_pass():
+                    time.sleep(5 * TURN)  # there may be many
+
+    def _walk(self) -> Generator[Any]:
+        """The parts, each PAUSE too; notes what becomes of them."""
         try:
             for part in self.parts:
-                if part is PAUSE:
-                    while not no_pause() and not self._may_pass():
-                        time.sleep(5 * TURN)  # there may be many
-                elif isinstance(part, BaseException):
+                if isinstance(part, BaseException):
                     self.outcome = "failed"
                     raise part
-                else:
-                    self.sent += 1
-                    yield part
+                self.sent += part is not PAUSE
+                yield part
             self.outcome = "done"
         finally:
             self.waiting = False
@@ -206,14 +211,18 @@ class Watch:
         self.blocking.append(self._line_that_waits())
 
     def _line_that_waits(self) -> str | None:
-        """The line at which the loop stands still; a free one moves on."""
+        """The line at which the loop stands still; a free one moves on.
+
+        On a busy machine a free one stands still for a while as well.
+        """
+        sure = 20 if any(self.blocking) else 80
         before, still = None, 0
         for _ in range(300):
             frame = sys._current_frames()[self.thread]
             line = line_on(stack_of(frame), self.file)
             still = still + 1 if frame is before else 0
             before = frame
-            if line is None or still == 20:
+            if line is None or still == sure:
                 break
             if threading.get_ident() == self.thread:
                 break
@@ -478,8 +487,8 @@ def _not_used(name: str) -> str:
     )
 
 
-def chat_graph(llm: BaseChatModel, saver: Any = None) -> CompiledStateGraph:
-    """A graph whose one node, ``reply``, answers with the model.
+def asks(llm: BaseChatModel) -> RunnableLambda:
+    """A node that answers with the model.
 
     It can be used both ways, so that a blocking call is seen and named.
     """
@@ -490,10 +499,28 @@ def chat_graph(llm: BaseChatModel, saver: Any = None) -> CompiledStateGraph:
     async def areply(state: MessagesState) -> dict[str, Any]:
         return {"messages": [await llm.ainvoke(state["messages"])]}
 
-    builder = StateGraph(MessagesState)
-    builder.add_node("reply", RunnableLambda(reply, areply))
-    builder.add_edge(START, "reply")
+    return RunnableLambda(reply, areply)
+
+
+class Dishes(TypedDict):
+    """The state of graphs that need no model."""
+
+    dishes: Annotated[list[str], operator.add]
+
+
+def chain(
+    nodes: dict[str, Any], state: type = MessagesState, saver: Any = None
+) -> CompiledStateGraph:
+    """A graph of these nodes, one after the other."""
+    builder = StateGraph(state)
+    builder.add_sequence(list(nodes.items()))
+    builder.add_edge(START, next(iter(nodes)))
     return builder.compile(checkpointer=saver)
+
+
+def chat_graph(llm: BaseChatModel, saver: Any = None) -> CompiledStateGraph:
+    """A graph whose one node, ``reply``, asks the model."""
+    return chain({"reply": asks(llm)}, saver=saver)
 
 
 # --- a model over HTTP
@@ -712,7 +739,7 @@ async def all_at_once(
 
 
 async def must_raise(
-    kind: str, error: Exception, answer: Coroutine[Any, Any, Any]
+    kind: str, error: BaseException, answer: Coroutine[Any, Any, Any]
 ) -> None:
     """Raise Wrong unless the answer lets an error of this kind out."""
     try:
@@ -739,6 +766,31 @@ async def collect(stream: AsyncIterator[Any], parts: list[Any]) -> None:
     """Read a stream to its end; each part is in ``parts`` as it comes."""
     async for part in stream:
         parts.append(part)
+
+
+class Reader:
+    """Reads a stream along; ``parts`` is what came so far."""
+
+    def __init__(self, stream: AsyncIterator[Any]) -> None:
+        self.parts: list[Any] = []
+        self.task = start(collect(stream, self.parts))
+        self.done = self.task.done
+
+    async def has(self, number: int, still: int = STILL) -> bool:
+        """Wait for so many parts; False if nothing more comes."""
+        await settled(
+            lambda: len(self.parts),
+            lambda: len(self.parts) >= number or self.done(),
+            still,
+        )
+        return len(self.parts) >= number
+
+    async def must_end(self, mistake: str) -> None:
+        """Wait for the end, and raise what it raised."""
+        await settled(lambda: len(self.parts), self.done)
+        if not self.done():
+            raise Wrong(mistake)
+        await self.task
 
 
 WAYS_TO_LEAVE = ("cancel", "aclose", "anyio")
