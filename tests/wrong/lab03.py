@@ -18,7 +18,7 @@ misspelled
 + async for _, about in graph.astream(order, stream_mode="messages"):
 +     names.append(about["langgraph_node"])
 
-`dishes` is a key of the state, not a node: `values` yields the state
+it says dishes, but bake, boil, taste, taste, taste ran
 - async for part in graph.astream(order, stream_mode="updates", version="v2"):
 + async for part in graph.astream(order, stream_mode="values", version="v2"):
 
@@ -43,7 +43,7 @@ the list holds dict, not names of nodes
 -     names.append(node)
 + names.append(part["data"])
 
-`taste` ran three times and is named once
+it says bake, boil, taste, but bake, boil, taste, taste, taste ran
 - return names
 + return list(dict.fromkeys(names))
 
@@ -144,13 +144,13 @@ changes(
     - with suppress(Exception):  # the report tells of it
     + with suppress(TimeoutError):
 
-    only tasks that ended well are there: `updates` tells of no others
+    it reports 3 tasks of 5: each has an `id`, and what was cut off has no end
     - task = part["data"]
     + task = part["data"]
     + if task.get("error", task):
     +     continue
 
-    four tasks were named `cook` and one is left: tell them apart by `id`
+    it reports 2 tasks of 5: each has an `id`, and what was cut off has no end
     - tasks[task["id"]] = (task["name"], outcome)
     + tasks[task["name"]] = (task["name"], outcome)
 
@@ -158,11 +158,11 @@ changes(
     - tasks[task["id"]] = (task["name"], outcome)
     + tasks[len(tasks)] = (task["name"], outcome)
 
-    the task that failed is reported as done: see `error`
+    where ('cook', 'failed: the pan is too hot') belongs it says ('cook', 'done')
     - elif task["error"] is not None:
     -     outcome = f"failed: {task['error']}"
 
-    the task that never ended is missing or not called `cut off`
+    it reports 4 tasks of 5: each has an `id`, and what was cut off has no end
     - outcome = "cut off"  # until its end comes
     + continue
 

@@ -80,7 +80,7 @@ changes(
     - bar.value = data["percent"]
     + bar.value = (bar.value or 0) + data["percent"]
 
-    the bar never showed 0, which is a percent, too
+    the bar showed [25, 25, 100], the oven said [0, 25, 25, 100]
     - elif isinstance(data, dict) and "percent" in data:
     + elif isinstance(data, dict) and data.get("percent"):
 
@@ -120,11 +120,11 @@ async def reads_the_events(graph, order, bar):
 changes(
     "04.2",
     """
-    the nodes inside `kitchen` are missing
+    where `kitchen/cook` belongs it says `kitchen`
     - order, stream_mode="updates", subgraphs=True, version="v2"
     + order, stream_mode="updates", version="v2"
 
-    `cook` ran inside `kitchen`: its path is missing
+    where `kitchen/cook` belongs it says `cook`
     - paths.append("/".join([*outer, node]))
     + paths.append(node)
 

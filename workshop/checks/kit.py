@@ -625,6 +625,12 @@ async def until(
     return bool(condition())
 
 
+async def turns(number: int = 10) -> None:
+    """Let everything run that is ready, so many times."""
+    for _ in range(number):
+        await asyncio.sleep(TURN)
+
+
 async def settled(
     read: Callable[[], T],
     enough: Callable[[], object] = lambda: False,
