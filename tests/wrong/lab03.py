@@ -158,7 +158,8 @@ changes(
     - tasks[task["id"]] = (task["name"], outcome)
     + tasks[len(tasks)] = (task["name"], outcome)
 
-    where ('cook', 'failed: the pan is too hot') belongs it says ('cook', 'done')
+    where ('cook', 'failed: the pan is too hot') belongs it says ('cook',
+    'done')
     - elif task["error"] is not None:
     -     outcome = f"failed: {task['error']}"
 

@@ -9,7 +9,7 @@ changes(
     - return texts[message_id]
     + return "".join(texts.values())
 
-    only the last piece is on the screen
+    the screen says '', the newest message is 'The soup'
     - return texts[message_id]
     + return text
 
@@ -21,7 +21,7 @@ changes(
     - return texts[message_id]
     + return max(texts.values(), key=len)
 
-    the screen says 'no0\n', not 'nono0\n'
+    the screen says 'no0\n', the newest message is 'nono0\n'
     - for message_id, text in pieces:
     + for message_id, text in dict.fromkeys(pieces):
 

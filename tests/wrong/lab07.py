@@ -15,6 +15,14 @@ changes(
     + import asyncio
     + state = await asyncio.to_thread(agent.invoke, question)
 
+    each user held a thread
+    - state = await agent.ainvoke(question)
+    + import asyncio
+    + from concurrent.futures import ThreadPoolExecutor
+    + pool = globals().setdefault("pool", ThreadPoolExecutor(80))
+    + loop = asyncio.get_running_loop()
+    + state = await loop.run_in_executor(pool, agent.invoke, question)
+
     it returned an AIMessage, not the text of the answer
     - return state["messages"][-1].text
     + return state["messages"][-1]

@@ -59,6 +59,15 @@ class Guest:
         """Whether the answer has ended, or broken off."""
         return self.reading.done()
 
+    async def end(self, release: Callable[[], object]) -> None:
+        """Read on to the end, while ``release`` lets the models go on."""
+
+        def progress() -> str:
+            release()
+            return self.text
+
+        await settled(progress, self.reading.done, PATIENCE)
+
 
 @dataclass
 class Served:

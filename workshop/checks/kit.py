@@ -52,6 +52,7 @@ import time
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
+    Awaitable,
     Callable,
     Coroutine,
     Generator,
@@ -745,7 +746,7 @@ async def all_at_once(
 
 
 async def must_raise(
-    kind: str, error: BaseException, answer: Coroutine[Any, Any, Any]
+    kind: str, error: BaseException, answer: Awaitable[Any]
 ) -> None:
     """Raise Wrong unless the answer lets an error of this kind out."""
     try:
