@@ -202,9 +202,9 @@ async def _ends(
     outcome = {call.asked: call.outcome for call in model.calls}
     model.release()
     await until(reader.done)
-    if outcome["stays"] == "cut off":
+    if outcome.get("stays") == "cut off":
         raise Wrong("a reader left, and the run of another one was cut off")
-    if outcome["leaves"] != "cut off":
+    if outcome.get("leaves") != "cut off":
         after = f"after {parts} parts" if parts else "before the first part"
         raise Wrong(f"{LEFT[by]} left {after}, and the model wrote on")
     whole = [part for part in script if part is not PAUSE]
