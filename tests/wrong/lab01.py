@@ -194,10 +194,6 @@ changes(
     +     message = llm.invoke(state["messages"])
 
     each call held a thread: however large their pool is, it is a limit
-    - message = await llm.ainvoke(state["messages"])
-    + message = await asyncio.to_thread(llm.invoke, state["messages"])
-
-    each call held a thread: however large their pool is, it is a limit
     - async def reply(state):
     -     message = await llm.ainvoke(state["messages"])
     + def reply(state):

@@ -50,22 +50,6 @@ changes(
     - except TimeoutError:
     + except ValueError:
 
-    the TimeoutError came out, and the text was lost: catch it around the
-    `async with`
-    - try:
-    -     async with asyncio.timeout(seconds):
-    -         async for part in stream:
-    -             message, _ = part["data"]
-    -             text += message.text
-    - except TimeoutError:
-    -     pass
-    + async with asyncio.timeout(seconds):
-    +     try:
-    +         async for part in stream:
-    +             text += part["data"][0].text
-    +     except TimeoutError:
-    +         pass
-
     of an answer that stalled after 3 tokens it kept ''
     - async for part in stream:
     -     message, _ = part["data"]
@@ -196,20 +180,6 @@ changes(
 changes(
     "06.2",
     """
-    `stop` returned while its task still ran: cancel it, then wait for its end
-    - task.cancel()
-    - await asyncio.wait([task])
-    + stopped.append(1)
-    @@
-    - message, _ = part["data"]
-    + if stopped:
-    +     return
-    + message, _ = part["data"]
-    @@
-    - task = asyncio.create_task(run())
-    + stopped = []
-    + task = asyncio.create_task(run())
-
     `stop` waits for the next token, and a stalled model sends none: cancel the
     task
     - task.cancel()

@@ -24,10 +24,6 @@ changes(
     + for run in runs:
     +     await run
 
-    it raised CancelledError: `await run` raises what ended the run
-    - await asyncio.gather(*runs, return_exceptions=True)
-    + await asyncio.gather(*runs)
-
     it waits until the runs have ended by themselves
     - run.cancel()
     + pass

@@ -833,6 +833,20 @@ async def leave(
     return parts
 
 
+async def depends_on(
+    answer: Answer, name: str, judge: Answer, task: str
+) -> None:
+    """Judge the function of an earlier task, if the answer uses it."""
+    if name not in names_in(answer):
+        return
+    try:
+        await judge(inspect.unwrap(answer).__globals__[name])
+    except (Exception, asyncio.CancelledError):
+        raise Wrong(
+            f"`{name}` of {task} is not right yet: mend it, then check this"
+        ) from None
+
+
 # --- what came back
 
 
@@ -898,6 +912,17 @@ def file_of(answer: object) -> str | None:
     """The file or cell that the answer was written in."""
     code = getattr(inspect.unwrap(answer), "__code__", None)
     return getattr(code, "co_filename", None)
+
+
+def names_in(answer: Answer) -> set[str]:
+    """The globals and attributes that an answer uses, and those within it."""
+    names: set[str] = set()
+    codes = [getattr(inspect.unwrap(answer), "__code__", None)]
+    for code in codes:  # it grows meanwhile
+        if inspect.iscode(code):
+            names.update(code.co_names)
+            codes.extend(code.co_consts)
+    return names
 
 
 def stack_of(frame: FrameType | None) -> Iterator[FrameType]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
 import time
 from collections.abc import Callable
-from types import CodeType
 from typing import Any
 
 from langgraph.graph import MessagesState
@@ -26,6 +24,7 @@ from workshop.checks.kit import (
     chain,
     chat_graph,
     expect,
+    names_in,
     result,
     settled,
     start,
@@ -157,7 +156,7 @@ async def _stalled(answer: Answer, parts: list[str], clock: Clock) -> None:
             f"{text!r}"
         )
     await settled(lambda: model.in_flight, still=20)
-    if model.in_flight and _names(answer) & {"anyio", "move_on_after"}:
+    if model.in_flight and names_in(answer) & {"anyio", "move_on_after"}:
         raise Wrong(
             "it returned, but the model wrote on: AnyIO's cancel does not "
             "stop a graph, `asyncio.timeout` does (lesson 06)"
@@ -171,18 +170,6 @@ async def _stalled(answer: Answer, parts: list[str], clock: Clock) -> None:
         raise Wrong(
             "it set `step_timeout` of the graph, which serves others, too"
         )
-
-
-def _names(answer: Answer) -> set[str]:
-    """The names that the code of an answer uses."""
-    code = getattr(inspect.unwrap(answer), "__code__", None)
-    names: set[str] = set()
-    codes = [code] if code else []
-    while codes:
-        code = codes.pop()
-        names.update(code.co_names)
-        codes += [c for c in code.co_consts if isinstance(c, CodeType)]
-    return names
 
 
 async def _limits_differ(answer: Answer, clock: Clock) -> None:

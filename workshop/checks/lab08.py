@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from workshop.checks.kit import (
     Wrong,
     chat_graph,
     collect,
+    depends_on,
     expect,
     failures,
     leave,
@@ -218,7 +218,7 @@ async def _ends(
 
 async def all_of_it(answer: Answer) -> str:
     """08.2: a true status, early parts, and a stop at any time."""
-    await _depends_on(answer, "in_own_task", the_model_stops, "task 1")
+    await depends_on(answer, "in_own_task", the_model_stops, "task 1")
     await _responds(answer)
     await _refuses(answer)
     await _leaves_before(answer)
@@ -227,21 +227,6 @@ async def all_of_it(answer: Answer) -> str:
         "429 and 502, parts as they come, 2 of 2 runs cut off, and nothing "
         "is left that waits"
     )
-
-
-async def _depends_on(
-    answer: Answer, name: str, judge: Answer, task: str
-) -> None:
-    """The function of an earlier task, which the answer uses."""
-    used = inspect.unwrap(answer)
-    if name not in getattr(getattr(used, "__code__", None), "co_names", ()):
-        return
-    try:
-        await judge(used.__globals__[name])
-    except (Exception, asyncio.CancelledError):
-        raise Wrong(
-            f"`{name}` of {task} is not right yet: mend it, then check this"
-        ) from None
 
 
 async def _respond(

@@ -27,6 +27,7 @@ from workshop.checks.kit import (
     call,
     chain,
     count,
+    depends_on,
     expect,
     failures,
     file_of,
@@ -425,7 +426,7 @@ async def _fails(answer: Answer, error: BaseException) -> None:
 
 async def resumes_over_http(answer: Answer) -> str:
     """09.3: the routes around such runs."""
-    await _depends_on(answer)
+    await depends_on(answer, "start_run", outlives_its_readers, "task 2")
     probes = _nothing_lost, _own_runs
     said, _ = await together(*(_with_an_app(answer, p) for p in probes))
     return said
@@ -458,27 +459,6 @@ async def _own_runs(site: Served, plays: list[Play]) -> None:
     events = await _stream(site, run, "")
     if len(events) != 8:
         raise Wrong(f"a run of a second app has {len(events)} events, not 8")
-
-
-async def _depends_on(answer: Answer) -> None:
-    used = inspect.unwrap(answer)
-    names = {"start_run"} & set(_names_in(getattr(used, "__code__", None)))
-    for name in names:
-        try:
-            await outlives_its_readers(used.__globals__[name])
-        except (Exception, asyncio.CancelledError):
-            raise Wrong(
-                "`start_run` of task 2 is not right yet: mend it, then check "
-                "this"
-            ) from None
-
-
-def _names_in(code: Any) -> list[str]:
-    """The globals that a function uses, and those within it."""
-    if code is None:
-        return []
-    inner = [c for c in code.co_consts if inspect.iscode(c)]
-    return [*code.co_names, *(n for c in inner for n in _names_in(c))]
 
 
 async def _nothing_lost(site: Served, plays: list[Play]) -> str:
