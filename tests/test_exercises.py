@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.wrong import changes
 from tools.build import ROOT
 from tools.tasks import (
     SOURCES,
@@ -39,6 +40,7 @@ CASES = [
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     for mark in node.decorator_list
 ]
+CASES += changes.listed()
 WRONG = [(task, name) for kind, task, name in CASES if kind == "wrong"]
 RIGHT = [(task, name) for kind, task, name in CASES if kind == "right"]
 
@@ -81,6 +83,7 @@ async def judge_lab(lab: str) -> Judged:
 
     importlib.import_module(f"tests.wrong.lab{lab}")
     listed = [case for case in wrong.CASES if case.task[:2] == lab]
+    listed += changes.cases(lab)
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def judge(task: str, answer: Answer, **limit: float) -> Verdict:
