@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.wrong import told
+from tests.wrong import changes, told
 from tools.build import ROOT
 from tools.tasks import (
     SOURCES,
@@ -35,8 +35,8 @@ Verdict = tuple[str, str]
 
 
 # What there is to test is read, not imported: the libraries take seconds.
-def cases() -> Iterator[tuple[bool, str, str]]:
-    """Of each listed answer whether it is right, its task, and its name."""
+def cases() -> Iterator[tuple[str, str, str]]:
+    """``wrong`` or ``right``, the task, and the name of each answer."""
     for path in sorted((ROOT / "tests" / "wrong").glob("lab*.py")):
         for node in ast.parse(path.read_text("utf-8")).body:
             for mark in getattr(node, "decorator_list", ()):
@@ -44,16 +44,18 @@ def cases() -> Iterator[tuple[bool, str, str]]:
                     case ast.Call(
                         ast.Name("wrong" | "right" as kind), [task, *_]
                     ):
-                        yield kind == "right", task.value, node.name
+                        yield kind, task.value, node.name
             match node:
-                case ast.Expr(ast.Call(ast.Name("changes"), [task, text])):
+                case ast.Expr(ast.Call(ast.Name("changed"), [task, text])):
                     for sentence, name, _ in told(text.value):
-                        yield sentence is None, task.value, name
+                        kind = "wrong" if sentence else "right"
+                        yield kind, task.value, name
+    yield from changes.listed()
 
 
 CASES = list(cases())
-WRONG = [(task, name) for right, task, name in CASES if not right]
-RIGHT = [(task, name) for right, task, name in CASES if right]
+WRONG = [(task, name) for kind, task, name in CASES if kind == "wrong"]
+RIGHT = [(task, name) for kind, task, name in CASES if kind == "right"]
 
 pytestmark = [
     # Some wrong answers leave coroutines that nobody awaits.
@@ -94,6 +96,7 @@ async def judge_lab(lab: str) -> Judged:
 
     importlib.import_module(f"tests.wrong.lab{lab}")
     listed = [case for case in wrong.CASES if case.task[:2] == lab]
+    listed += changes.cases(lab)
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def judge(task: str, answer: Answer, **limit: float) -> Verdict:
@@ -112,7 +115,7 @@ async def judge_lab(lab: str) -> Judged:
 
     async def judge_cases() -> dict[tuple[str, str], Any]:
         judged = await asyncio.gather(*map(judge_case, listed))
-        names = [(case.task, case.name) for case in listed]
+        names = [(case.task, case.answer.__name__) for case in listed]
         return dict(zip(names, judged, strict=True))
 
     stubs, solutions = {}, {}

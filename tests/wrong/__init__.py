@@ -3,7 +3,7 @@
 Most of them differ from the solution in a line or two, and are told as
 that change::
 
-    changes(
+    changed(
         "01.2",
         '''
         the node returned a coroutine: is an `await` missing?
@@ -32,7 +32,6 @@ class Case:
     task: str
     sentence: str | None  # after the mark and the task; None if it is right
     answer: Callable[..., Any]
-    name: str
 
 
 CASES: list[Case] = []
@@ -42,7 +41,7 @@ def wrong(task: str, sentence: str | None) -> Callable[..., Any]:
     """Register the function below it as a wrong answer to the task."""
 
     def register(answer: Callable[..., Any]) -> Callable[..., Any]:
-        CASES.append(Case(task, sentence, answer, answer.__name__))
+        CASES.append(Case(task, sentence, answer))
         return answer
 
     return register
@@ -53,7 +52,7 @@ def right(task: str) -> Callable[..., Any]:
     return wrong(task, None)
 
 
-def changes(task: str, text: str) -> None:
+def changed(task: str, text: str) -> None:
     """Register the solution of a task with each of these changes."""
     source = source_of(task)
     function = tasks_in(source)[task]
@@ -65,7 +64,8 @@ def changes(task: str, text: str) -> None:
             cell = _replaced(cell, old, new)
         texts = [*cells[:at], cell, *cells[at + 1 :]]
         answer = define(texts, f"{task}, {name}")[task]
-        CASES.append(Case(task, sentence, answer, name))
+        answer.__name__ = name
+        CASES.append(Case(task, sentence, answer))
 
 
 def told(text: str) -> Iterator[tuple[str | None, str, list[Any]]]:

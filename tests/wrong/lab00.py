@@ -1,8 +1,8 @@
 """Wrong answers to the check of lesson 00."""
 
-from tests.wrong import changes
+from tests.wrong import changed
 
-changes(
+changed(
     "00.1",
     """
     the reply came in 1 piece: nothing was streamed

@@ -6,7 +6,7 @@ import openai
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
-from tests.wrong import changes, right, wrong
+from tests.wrong import changed, right, wrong
 from workshop.model import practice_model
 
 
@@ -30,7 +30,7 @@ def notebook_graph():
     return create_agent(llm, tools=[])
 
 
-changes(
+changed(
     "01.0",
     """
     at most 1 of 3 requests were in flight at once
@@ -61,7 +61,7 @@ changes(
 
 # --- 01.1
 
-changes(
+changed(
     "01.1",
     """
     at most 1 of 3 requests were in flight at once
@@ -184,7 +184,7 @@ async def uses_the_graph_of_the_notebook(graph, questions):
 
 # --- 01.2
 
-changes(
+changed(
     "01.2",
     """
     each call held a thread: however large their pool is, it is a limit

@@ -1,8 +1,8 @@
 """Answers to the check of lesson 02 and to lab 02."""
 
-from tests.wrong import changes
+from tests.wrong import changed
 
-changes(
+changed(
     "02.0",
     """
     `calls = [slow(table) for table in tables]` blocks the event loop: nothing
@@ -49,7 +49,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "02.1",
     r"""
     `menu = read_menu()` blocks the event loop: no beat meanwhile
@@ -160,7 +160,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "02.2",
     """
     Event loop is closed: a second loop got the connections of the first; one
@@ -257,7 +257,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "02.3",
     """
     `dine` never began: it waits for the end of `play`

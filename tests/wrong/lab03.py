@@ -1,8 +1,8 @@
 """Wrong answers, and right ones, to lesson 03 and lab 03."""
 
-from tests.wrong import changes
+from tests.wrong import changed
 
-changes(
+changed(
     "03.0",
     """
 the list is empty: this mode has nothing to say about nodes, or its name is
@@ -60,7 +60,7 @@ it returned None, not a list of names of nodes: is a `return` missing?
 """,
 )
 
-changes(
+changed(
     "03.1",
     r"""
     the graph ran 3 times: one run can stream three modes
@@ -137,7 +137,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "03.2",
     """
     the ValueError of the node came through, and the report is lost

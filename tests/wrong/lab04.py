@@ -2,9 +2,9 @@
 
 from langchain_core.callbacks import get_usage_metadata_callback
 
-from tests.wrong import changes, right
+from tests.wrong import changed, right
 
-changes(
+changed(
     "04.0",
     """
     only the outermost graph's reports are there: what is inside needs
@@ -43,7 +43,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "04.1",
     """
     the bar stood still while the cake baked: `bar.value` was set only
@@ -117,7 +117,7 @@ async def reads_the_events(graph, order, bar):
     return state["messages"][-1].text
 
 
-changes(
+changed(
     "04.2",
     """
     where `kitchen/cook` belongs it says `kitchen`
@@ -168,7 +168,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "04.3",
     """
     it counted 85 of 89 tokens: calls in a tool, in an inner graph or of a

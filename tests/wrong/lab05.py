@@ -2,9 +2,9 @@
 
 import json
 
-from tests.wrong import changes, right, wrong
+from tests.wrong import changed, right, wrong
 
-changes(
+changed(
     "05.0",
     """
     users of create_agent see nothing: its model runs in the node `model`
@@ -47,7 +47,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "05.1",
     r"""
     it yielded no text: agents in a graph stream only with `subgraphs=True`,
@@ -107,7 +107,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "05.2",
     """
     a call without a name: later pieces carry only an `index`
@@ -200,7 +200,7 @@ async def begins_with_a_name(chunks):
         yield name, json.loads(args)
 
 
-changes(
+changed(
     "05.3",
     """
     it says True of an answer out of tokens

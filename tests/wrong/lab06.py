@@ -1,8 +1,8 @@
 """Wrong answers, and right ones, to lesson 06 and lab 06."""
 
-from tests.wrong import changes
+from tests.wrong import changed
 
-changes(
+changed(
     "06.0",
     r"""
     the screen says 'The soup isThe soup!': what was begun again stands twice
@@ -42,7 +42,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "06.1",
     """
     the TimeoutError came out, and the text was lost: catch it around the
@@ -177,7 +177,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "06.2",
     """
     `stop` waits for the next token, and a stalled model sends none: cancel the

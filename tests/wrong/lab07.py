@@ -1,8 +1,8 @@
 """Wrong answers, and right ones, to lesson 07 and lab 07."""
 
-from tests.wrong import changes, right
+from tests.wrong import changed, right
 
-changes(
+changed(
     "07.0",
     r"""
     `state = agent.invoke(question)` blocks the event loop
@@ -41,7 +41,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "07.1",
     """
     `for part in agent.stream(question, stream_mode="messages", version="v2"):`
@@ -126,7 +126,7 @@ def is_a_plain_generator(agent, table_of, message, guest):
         yield said.text
 
 
-changes(
+changed(
     "07.1",
     """
     ✅
@@ -147,7 +147,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "07.2",
     """
     no connection got status 200: take the first part before you return the

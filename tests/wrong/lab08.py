@@ -1,8 +1,8 @@
 """Wrong answers, and right ones, to lesson 08 and lab 08."""
 
-from tests.wrong import changes
+from tests.wrong import changed
 
-changes(
+changed(
     "08.0",
     """
     0 of 3 calls were cut off at the model: a run that is cancelled again and
@@ -40,7 +40,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "08.1",
     """
     a reader whom AnyIO cancelled, as Starlette does, left before the first
@@ -168,7 +168,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "08.2",
     """
     a client left before the first part, and the model wrote on

@@ -1,8 +1,8 @@
 """Wrong answers, and right ones, to lesson 09 and lab 09."""
 
-from tests.wrong import changes
+from tests.wrong import changed
 
-changes(
+changed(
     "09.0",
     """
     for [] it raised IndexError: a stream may be cut before its first event
@@ -34,7 +34,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "09.1",
     """
     a whole answer ends with `token`, not `done`
@@ -114,7 +114,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "09.2",
     """
     each event went to one of two readers: a list keeps it for all, a queue
@@ -224,7 +224,7 @@ changes(
     """,
 )
 
-changes(
+changed(
     "09.3",
     """
     after Last-Event-ID 5 came the events 1, 2, 3, 4, 5, 6, 7, 8, not 6 to 8

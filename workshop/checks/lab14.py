@@ -187,7 +187,7 @@ async def _must_be_closed(path: str, when: str) -> None:
     if await until(lambda: not wal.exists(), turns=20):
         return
     gc.collect()
-    if not await until(lambda: not wal.exists(), turns=100):
+    if not await until(lambda: not wal.exists()):
         raise Wrong(f"the file is still open {when}: a script would never end")
 
 
@@ -263,7 +263,7 @@ async def _yields_each_when_done(
             reading.result()  # raises what ended it
             if not menu.cooked:
                 raise Wrong("its first call did not run the graph")
-        await settled(lambda: len(names), lambda a=after: names == a, 50)
+        await settled(lambda: len(names), lambda a=after: names == a, 200)
         early = [name for name in names if name not in after]
         if early:
             raise Wrong(f"it yielded {early[0]!r} before that was done")

@@ -349,7 +349,7 @@ async def _clean(
     before = await _days(saver)
     with saver_mistakes_named():
         cleaning = start(result(answer, saver=saver, age=age))
-        await until(cleaning.done, turns=400)
+        await until(cleaning.done, turns=800)
         if not cleaning.done():
             await stop(cleaning)
             raise Wrong(
