@@ -43,7 +43,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import json
 import linecache
 import operator
 import sys
@@ -61,7 +60,7 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import aclosing, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Annotated, Any, TypedDict, TypeVar
@@ -70,7 +69,11 @@ import anyio
 import httpx2
 import openai
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import (
+    AIMessageChunk,
+    BaseMessage,
+    message_chunk_to_message,
+)
 from langchain_core.outputs import (
     ChatGeneration,
     ChatGenerationChunk,
@@ -400,21 +403,15 @@ class ScriptedModel(BaseChatModel):
     async def _astream(
         self, messages: list[BaseMessage], *_: Any, **__: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
-        stream = self._begin(messages).stream()
-        try:
+        async with aclosing(self._begin(messages).stream()) as stream:
             async for part in stream:
                 yield ChatGenerationChunk(message=_chunk(part))
-        finally:
-            await stream.aclose()
 
     async def _agenerate(
         self, messages: list[BaseMessage], *_: Any, **__: Any
     ) -> ChatResult:
-        stream = self._begin(messages).stream()
-        try:
+        async with aclosing(self._begin(messages).stream()) as stream:
             return _whole([part async for part in stream])
-        finally:
-            await stream.aclose()
 
     def _stream(
         self, messages: list[BaseMessage], *_: Any, **__: Any
@@ -471,13 +468,7 @@ def _whole(parts: list[Any]) -> ChatResult:
     whole = AIMessageChunk(content="")
     for part in parts:
         whole = whole + _chunk(part)
-    message = AIMessage(
-        content=whole.content,
-        tool_calls=whole.tool_calls,
-        usage_metadata=whole.usage_metadata,
-        response_metadata=whole.response_metadata,
-        id=whole.id,
-    )
+    message = message_chunk_to_message(whole)
     return ChatResult(generations=[ChatGeneration(message=message)])
 
 
@@ -529,35 +520,15 @@ def chat_graph(llm: BaseChatModel, saver: Any = None) -> CompiledStateGraph:
 
 @dataclass
 class Kitchen(Watch):
-    """A practice model for one check alone, and who waited for it.
-
-    ``asked`` has, for each request of ``llm``, the messages that the
-    model got, as JSON objects.
-    """
+    """A practice model for one check alone, and who waited for it."""
 
     model: Model = field(kw_only=True)
     llm: ChatOpenAI = field(kw_only=True)
-    asked: list[list[dict[str, Any]]] = field(default_factory=list)
 
     def must_be_used(self, meter: Counts, name: str) -> None:
         """Raise Wrong if the answer asked some other model, or none."""
         if meter.requests == 0:
             raise Wrong(_not_used(name))
-
-    def got(self, request: int = -1) -> list[str]:
-        """The texts of the messages that the model got in a request."""
-        return [str(m.get("content")) for m in self.asked[request]]
-
-    def _note_blocking_request(self, request: Any) -> None:
-        self._note_request(request)
-        self.note_blocking_call()
-
-    async def _note_request_async(self, request: Any) -> None:
-        self._note_request(request)
-
-    def _note_request(self, request: Any) -> None:
-        with suppress(ValueError):
-            self.asked.append(json.loads(request.content).get("messages", []))
 
 
 @asynccontextmanager
@@ -578,8 +549,7 @@ async def kitchen(
         http_client=sync_client,
     )
     place = Kitchen(file_of(answer), model=model, llm=llm)
-    sync_client.event_hooks = {"request": [place._note_blocking_request]}
-    client.event_hooks = {"request": [place._note_request_async]}
+    sync_client.event_hooks = {"request": [place.note_blocking_call]}
     try:
         yield place
     finally:
