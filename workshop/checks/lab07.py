@@ -228,7 +228,7 @@ async def _crowd(
         at_once = model.in_flight - before
         stuck = site.stuck_at()
         if at_once == GUESTS:
-            await site.client.get("/ping")  # 404 is an answer as well
+            await site.ask("GET", "/ping")  # 404 is an answer as well
         model.script = lambda asked: [_text(asked)]
         for reader in readers:
             await reader.end(model.release)
