@@ -187,13 +187,13 @@ async def uses_the_graph_of_the_notebook(graph, questions):
 changed(
     "01.2",
     """
-    each call held a thread: however large their pool is, it is a limit
+    each call held a thread, and their pool is a limit
     - async def reply(state):
     -     message = await llm.ainvoke(state["messages"])
     + def reply(state):
     +     message = llm.invoke(state["messages"])
 
-    each call held a thread: however large their pool is, it is a limit
+    each call held a thread, and their pool is a limit
     - async def reply(state):
     -     message = await llm.ainvoke(state["messages"])
     + def reply(state):

@@ -71,12 +71,12 @@ changed(
     - menu = await asyncio.to_thread(read_menu)
     + menu = asyncio.to_thread(read_menu)
 
-    nothing was streamed: the model had finished before the first piece came
+    nothing was streamed: it came when the model had finished
     - async for chunk, _ in graph.astream(asked, stream_mode="messages"):
     + stream = graph.stream(asked, stream_mode="messages")
     + for chunk, _ in await asyncio.to_thread(list, stream):
 
-    nothing was streamed: the model had finished before the first piece came
+    nothing was streamed: it came when the model had finished
     - async for chunk, _ in graph.astream(asked, stream_mode="messages"):
     -     yield chunk.text
     + async for update in graph.astream(asked, stream_mode="updates"):
@@ -106,7 +106,7 @@ changed(
     - asked = order(f"{menu} {question}")
     + asked = order(question)
 
-    the text is right, but not in the pieces of the model
+    the text is right, but not in the model's pieces
     - yield chunk.text
     + for letter in chunk.text:
     +     yield letter

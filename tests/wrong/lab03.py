@@ -73,7 +73,7 @@ changed(
     +             yield part
     + async for part in runs():
 
-    the first Step came late: collecting is not streaming
+    the first Step came late: nothing was streamed
     - async for part in graph.astream(order, stream_mode=modes, version="v2"):
     + stream = graph.astream(order, stream_mode=modes, version="v2")
     + for part in [part async for part in stream]:
@@ -176,7 +176,7 @@ changed(
     - tasks[task["id"]] = (task["name"], outcome)
     + tasks[task["id"]] = f"{task['name']}: {outcome}"
 
-    it swallowed a cancel from outside: catch `Exception`, not more
+    it swallowed a cancel: catch `Exception`, not more
     - with suppress(Exception):  # the report tells of it
     + with suppress(BaseException):
 

@@ -46,8 +46,7 @@ changed(
 changed(
     "04.1",
     """
-    the bar stood still while the cake baked: `bar.value` was set only
-    afterwards
+    the bar stood still while the cake baked
     - async for part in graph.astream(order, stream_mode=modes, version="v2"):
     + stream = graph.astream(order, stream_mode=modes, version="v2")
     + for part in [part async for part in stream]:

@@ -72,14 +72,13 @@ changed(
     - if by_waiter and message.type == "AIMessageChunk" and message.text:
     + if by_waiter and message.type == "AIMessageChunk":
 
-    the answer came in 1 piece: agents in a graph stream only with
-    `subgraphs=True`
+    nothing was streamed: it came when the model had finished
     - async for part in stream:
     + state = await graph.ainvoke(ask)
     + yield state["messages"][-1].text
     + for part in ():
 
-    nothing was streamed: the pieces came when the model had finished
+    nothing was streamed: it came when the model had finished
     - async for part in stream:
     + for part in [part async for part in stream]:
 
@@ -91,8 +90,7 @@ changed(
     - yield message.text
     + print(message.text)
 
-    guests read 'Soup0nono{}éishot', not what the waiter said, unchanged:
-    'Soup\n\n0 nono{}\n\u2028é is hot'
+    guests read 'Soup0nono{}éishot', not 'Soup\n\n0 nono{}\n\u2028é is hot'
     - yield message.text
     + if message.text.strip():
     +     yield message.text.strip()
@@ -136,8 +134,7 @@ changed(
     - while len(whole.tool_calls) > done + 1:
     + while False:
 
-    the last call never came: nothing begins after it, so it is complete at the
-    end
+    the last call never came: the end completes it
     - if whole is not None:
     + if whole is None:
 

@@ -50,7 +50,7 @@ changed(
     - except TimeoutError:
     + except ValueError:
 
-    of an answer that stalled after 3 tokens it kept ''
+    of 3 tokens that came it kept ''
     - async for part in stream:
     -     message, _ = part["data"]
     -     text += message.text
@@ -81,8 +81,7 @@ changed(
     +     if asyncio.get_running_loop().time() > end:
     +         break
 
-    it returned, but the model wrote on to the end: the stream was not
-    cancelled
+    it returned, but the model wrote on to the end
     - try:
     -     async with asyncio.timeout(seconds):
     -         async for part in stream:
@@ -125,7 +124,7 @@ changed(
     +         async for part in stream:
     +             text += part["data"][0].text
 
-    it set `step_timeout` of the graph, which serves others, too
+    it set `step_timeout` of the graph, which others use
     - async with asyncio.timeout(seconds):
     -     async for part in stream:
     -         message, _ = part["data"]
@@ -233,7 +232,7 @@ changed(
     +         pass
     + task = asyncio.create_task(quiet())
 
-    `show` got the piece ' soup', not all the text so far
+    `show` got ' soup', not all the text so far
     - show(text)
     + show(message.text)
 

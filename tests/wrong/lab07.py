@@ -9,8 +9,7 @@ changed(
     - state = await agent.ainvoke(question)
     + state = agent.invoke(question)
 
-    at most 2 of 70 users got to the model at once: no thread for each, and no
-    turns
+    at most 2 of 70 users were at the model
     - state = await agent.ainvoke(question)
     + import asyncio
     + state = await asyncio.to_thread(agent.invoke, question)
@@ -51,12 +50,11 @@ changed(
     - ):
     + for part in agent.stream(question, stream_mode="messages", version="v2"):
 
-    `table_of` ran on the event loop, where everybody waits for it: give it to
-    a thread
+    `table_of` ran on the event loop: take a thread
     - table = await asyncio.to_thread(table_of, guest)
     + table = table_of(guest)
 
-    nothing was streamed: the model had finished before the first word came
+    nothing was streamed: it came when the model had finished
     - async for part in agent.astream(
     -     question, stream_mode="messages", version="v2"
     - ):
@@ -70,14 +68,13 @@ changed(
     + time.sleep(0.5)
     + table = await asyncio.to_thread(table_of, guest)
 
-    the guests wait for each other's table: `table_of` was asked for one at a
-    time
+    `table_of` was asked for one guest at a time
     - table = await asyncio.to_thread(table_of, guest)
     + one = globals().setdefault("one", asyncio.Lock())
     + async with one:
     +     table = await asyncio.to_thread(table_of, guest)
 
-    at most 5 of 20 guests got to the model at once
+    at most 5 of 20 were at the model at once
     - async for part in agent.astream(
     -     question, stream_mode="messages", version="v2"
     - ):
@@ -180,12 +177,12 @@ changed(
     - except openai.APIError as error:
     + except openai.APIStatusError as error:
 
-    no connection was returned as a JSONResponse: raise an HTTPException
+    no connection was returned: raise an HTTPException
     - raise HTTPException(502, "the model failed") from error
     + from fastapi.responses import JSONResponse
     + return JSONResponse({"detail": "failed"}, 502)
 
-    nothing was streamed: it took all parts before it returned
+    nothing was streamed: it came when the model had finished
     - first = await anext(parts, "")
     + first = "".join([part async for part in parts])
 

@@ -15,8 +15,7 @@ changed(
     +         run.cancel()
     +     await asyncio.sleep(0)
 
-    it returned while 3 of 3 runs still ran: `cancel` only asks, so wait for
-    their end
+    it returned, and 3 of 3 runs still ran
     - await asyncio.gather(*runs, return_exceptions=True)
 
     it raised CancelledError: `await run` raises what ended the run
@@ -68,7 +67,7 @@ changed(
     +     run.cancel()
     +     raise
 
-    a bug in a node broke the stream off, and it looks whole: raise it
+    after a bug in a node it looks whole: raise that
     - await run
 
     a reader left, and the run of another one was cut off
@@ -187,11 +186,10 @@ changed(
     - answer = asyncio.create_task(honest(in_own_task(stream)))
     + answer = asyncio.create_task(honest(stream))
 
-    when its response was complete, a task still waited for the client to hang
-    up: cancel it
+    when its response was complete, a task still waited for the client
     - gone.cancel()
 
-    it returns no response while the model writes: the first part is enough
+    it returns no response while the model writes
     - await asyncio.wait([answer, gone], return_when="FIRST_COMPLETED")
     + await asyncio.wait([answer, gone])
 

@@ -79,12 +79,11 @@ changed(
     +     if part.text:
     +         yield ServerSentEvent(event="token", data={"text": part.text})
 
-    nothing was streamed: the model had finished before token 3 came
+    nothing was streamed: it came when the model had finished
     - async for text in said(graph, question):
     + for text in [text async for text in said(graph, question)]:
 
-    its reader was cancelled, and it swallowed that: `CancelledError` is none
-    of yours
+    its reader was cancelled, and it swallowed that
     - except Exception as error:
     + except BaseException as error:
 
@@ -117,8 +116,7 @@ changed(
 changed(
     "09.2",
     """
-    each event went to one of two readers: a list keeps it for all, a queue
-    does not
+    each event went to one of two readers, not to both
     - for event in log[seen:]:
     -     seen += 1
     -     yield event
@@ -138,12 +136,12 @@ changed(
     the events have no `id`: nobody can say what he has seen
     - event.id = str(len(log) + 1)
 
-    nothing was streamed: a reader got no event while the run went on
+    nothing was streamed: it came when the model had finished
     - while seen < len(log) or not task.done():
     + await asyncio.wait([task])
     + while seen < len(log) or not task.done():
 
-    without a reader nothing was read: start a task that reads
+    without a reader nothing was read: start a task
     - task = asyncio.create_task(write())
     + task = asyncio.Future()
     @@
@@ -166,7 +164,7 @@ changed(
     +     task.cancel()
     +     raise
 
-    what is read has failed, and a reader waits on: wake it in `finally`
+    the run has failed, and a reader waits on
     - finally:
     -     changed.set()
     + finally:
@@ -185,7 +183,7 @@ changed(
     - yield event
     + print(event)
 
-    what is read has failed, and `follow` raised that: end
+    the run has failed, and `follow` raised that
     - while seen < len(log) or not task.done():
     + while seen < len(log) or not task.done() or task.result():
 

@@ -70,7 +70,7 @@ Reply = Guest  # when it has got all
 
 @dataclass
 class Served:
-    """An app under ``url``; ``errors`` is what it raised and did not handle."""
+    """An app under ``url``; ``errors`` is what it did not handle."""
 
     url: str
     errors: list[Exception]

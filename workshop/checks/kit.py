@@ -99,6 +99,8 @@ AWKWARD_TOKENS = ["Soup", "\n\n", "0", " ", "no", "no", "{}", "\n", "\u2028é"]
 # Parts of a stream that are falsy, None or equal.
 AWKWARD_PARTS = [0, None, "", "soup", "soup", False, [], {}, "bread"]
 
+LATE = "nothing was streamed: it came when the model had finished"
+TWICE = "each node is named twice: `tasks` tells of its start and of its end"
 NESTED = (
     "nest_asyncio has changed asyncio in this kernel: restart it and leave "
     "nest_asyncio out"

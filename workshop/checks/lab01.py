@@ -153,10 +153,7 @@ async def _serve(answer: Answer, guests: int) -> None:
 
     model.must_be_used("llm")
     if threads - {threading.get_ident()}:
-        raise Wrong(
-            "each call held a thread: however large their pool is, it is a "
-            "limit"
-        )
+        raise Wrong("each call held a thread, and their pool is a limit")
     model.watch.must_not_block(": at most 1 request was in flight")
     calls = model.calls
     if len(calls) < guests:

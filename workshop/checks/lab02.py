@@ -13,6 +13,7 @@ from langgraph.graph.state import CompiledStateGraph
 
 from workshop.checks.kit import (
     AWKWARD_TOKENS,
+    LATE,
     NESTED,
     PAUSE,
     TURN,
@@ -175,14 +176,9 @@ class _Order:
         if "".join(self.texts) != "".join(self.tokens):
             raise Wrong("the pieces together are not the reply")
         if not self.early:
-            raise Wrong(
-                "nothing was streamed: the model had finished before the "
-                "first piece came"
-            )
+            raise Wrong(LATE)
         if self.texts != self.tokens:
-            raise Wrong(
-                "the text is right, but not in the pieces of the model"
-            )
+            raise Wrong("the text is right, but not in the model's pieces")
         if self.early != self.tokens[:2]:
             raise Wrong("a piece came late: only when the next one was there")
 

@@ -14,6 +14,7 @@ from langgraph.types import Send
 from workshop.checks.kit import (
     AWKWARD_TOKENS,
     PAUSE,
+    TWICE,
     Answer,
     Dishes,
     Reader,
@@ -35,7 +36,6 @@ from workshop.checks.kit import (
 )
 
 READY = "The cake is ready."
-TWICE = "each node is named twice: `tasks` tells of its start and of its end"
 
 
 # --- 03.0
@@ -180,9 +180,7 @@ async def _merged(answer: Answer, node: str, percents: list[int]) -> int:
     expected = ["Step 'greet'", *baked, f"Step {node!r}"]
     expected += [*tokens, "Step 'serve'"]
     if late and sorted(story) == sorted(expected):
-        raise Wrong(
-            f"the first {late[0]} came late: collecting is not streaming"
-        )
+        raise Wrong(f"the first {late[0]} came late: nothing was streamed")
     for got, right in zip([*story, "the end"], expected, strict=False):
         if got != right:
             raise Wrong(f"where `{right}` belongs came `{got}`")
@@ -303,9 +301,7 @@ async def _stopped(answer: Answer) -> None:
     await turns()
     await stop(recording)
     if not recording.cancelled():
-        raise Wrong(
-            "it swallowed a cancel from outside: catch `Exception`, not more"
-        )
+        raise Wrong("it swallowed a cancel: catch `Exception`, not more")
 
 
 def _report(value: Any) -> list[tuple[str, str]]:

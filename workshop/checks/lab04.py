@@ -12,6 +12,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from workshop.checks.kit import (
     AWKWARD_PARTS,
     AWKWARD_TOKENS,
+    TWICE,
     AgentModel,
     Answer,
     Dishes,
@@ -165,10 +166,7 @@ async def _follows(answer: Answer, dish: str, percents: list[int]) -> None:
             "the bar got 'Welcome!': other nodes write to `custom` as well"
         )
     if bar.shown == percents and not in_time:
-        raise Wrong(
-            "the bar stood still while the cake baked: `bar.value` was set "
-            "only afterwards"
-        )
+        raise Wrong("the bar stood still while the cake baked")
     if bar.shown != percents:
         raise Wrong(f"the bar showed {bar.shown}, the oven said {percents}")
     if expect(value, str, "the text of the reply") != "".join(tokens):
@@ -235,10 +233,7 @@ def _compare(value: Any, expected: list[str]) -> None:
             "a path holds a generated id: keep what stands before the `:`"
         )
     if len(paths) == 2 * len(expected):
-        raise Wrong(
-            "each node is named twice: `tasks` tells of its start and of its "
-            "end"
-        )
+        raise Wrong(TWICE)
     for path, right in zip([*paths, "the end"], expected, strict=False):
         if path != right:
             raise Wrong(f"where `{right}` belongs it says `{path}`")

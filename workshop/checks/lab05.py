@@ -17,6 +17,7 @@ from langgraph.prebuilt import create_react_agent
 
 from workshop.checks.kit import (
     AWKWARD_TOKENS,
+    LATE,
     PAUSE,
     AgentModel,
     Answer,
@@ -217,19 +218,11 @@ async def _waited(answer: Answer, dish: str, waiter_first: bool) -> int:
         empty = count(pieces.count(""), "piece")
         raise Wrong(f"{empty} without text: keep those that have some")
     if pieces == [expected]:
-        raise Wrong(
-            "the answer came in 1 piece: agents in a graph stream only with "
-            "`subgraphs=True`"
-        )
+        raise Wrong(LATE)
     if text != expected:
-        raise Wrong(
-            f"guests read {text!r}, not what the waiter said, unchanged: "
-            f"{expected!r}"
-        )
+        raise Wrong(f"guests read {text!r}, not {expected!r}")
     if not in_time:
-        raise Wrong(
-            "nothing was streamed: the pieces came when the model had finished"
-        )
+        raise Wrong(LATE)
     return len(pieces)
 
 
@@ -348,10 +341,7 @@ def _must_be_right(reader: Reader, calls: list[tuple[str, str]]) -> None:
     if found == expected:
         return
     if expected and found == expected[:-1]:
-        raise Wrong(
-            "the last call never came: nothing begins after it, so it is "
-            "complete at the end"
-        )
+        raise Wrong("the last call never came: the end completes it")
     for item in found:
         if item not in expected:
             raise Wrong(f"{item} came, with arguments that are not complete")

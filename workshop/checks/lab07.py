@@ -16,6 +16,7 @@ from fastapi.responses import StreamingResponse
 from workshop.checks.asgi import Client
 from workshop.checks.http import Served, served
 from workshop.checks.kit import (
+    LATE,
     PAUSE,
     Play,
     ScriptedModel,
@@ -75,10 +76,7 @@ async def takes_no_thread(answer: Answer) -> str:
     model.must_be_used("agent")
     model.watch.must_not_block()
     if peak < USERS:
-        raise Wrong(
-            f"at most {peak} of {USERS} users got to the model at once: no "
-            "thread for each, and no turns"
-        )
+        raise Wrong(f"at most {peak} of {USERS} users were at the model")
     if threads != {threading.get_ident()}:
         raise Wrong("each user held a thread")
     for asked_for, text in zip(asked, texts, strict=True):
@@ -181,10 +179,7 @@ async def _greets(
         if site.errors:
             raise site.errors[0]
         if model.watch.thread in tables.threads:
-            raise Wrong(
-                "`table_of` ran on the event loop, where everybody waits for "
-                "it: give it to a thread"
-            )
+            raise Wrong("`table_of` ran on the event loop: take a thread")
         model.watch.must_not_block()
         model.must_be_used("agent")
         asked = tables.visits.get(guest, 0) - before
@@ -197,10 +192,7 @@ async def _greets(
         if reader.text != whole:
             raise Wrong(f"{guest} got {reader.text!r}, not {whole!r}")
         if early != f"Table {tables.table(guest)}: A":
-            raise Wrong(
-                "nothing was streamed: the model had finished before the "
-                "first word came"
-            )
+            raise Wrong(LATE)
 
 
 def _asking(site: Served, guest: str, message: str) -> Any:
@@ -234,16 +226,11 @@ async def _crowd(
             await reader.end(model.release)
     model.watch.must_not_block()
     if not several:
-        raise Wrong(
-            "the guests wait for each other's table: `table_of` was asked "
-            "for one at a time"
-        )
+        raise Wrong("`table_of` was asked for one guest at a time")
     if stuck:
         raise Wrong(f"guests wait for each other{stuck}")
     if at_once < GUESTS:
-        raise Wrong(
-            f"at most {at_once} of {GUESTS} guests got to the model at once"
-        )
+        raise Wrong(f"at most {at_once} of {GUESTS} were at the model at once")
     for guest, reader in zip(guests, readers, strict=True):
         whole = f"Table {tables.table(guest)}: {_text(guest)}"
         if reader.text != whole:
@@ -304,9 +291,7 @@ async def _streams_each(answer: Answer) -> None:
         await settled(asking.done, asking.done)
         if not asking.done():
             await play.finish()
-            raise Wrong(
-                "nothing was streamed: it took all parts before it returned"
-            )
+            raise Wrong(LATE)
         readings.append(start(client.read(await asking)))
         await settled(lambda: client.text, lambda: client.parts)  # noqa: B023
     early = [client.text for client in clients]
@@ -320,9 +305,7 @@ async def _streams_each(answer: Answer) -> None:
         if client.text != whole:
             raise Wrong(f"the client got {client.text!r}, not {whole!r}")
         if not began:
-            raise Wrong(
-                "nothing was streamed: the first word came after the last one"
-            )
+            raise Wrong(LATE)
 
 
 async def _must_be_refused(
@@ -347,10 +330,7 @@ async def _must_be_refused(
             f"{what} got status 500: nothing caught {type(error).__name__}"
         ) from None
     if response.status_code == status:
-        raise Wrong(
-            f"{what} was returned as a {type(response).__name__}: raise an "
-            "HTTPException"
-        )
+        raise Wrong(f"{what} was returned: raise an HTTPException")
     raise Wrong(
         f"{what} got status {response.status_code}: take the first part "
         "before you return the response"

@@ -69,10 +69,7 @@ async def each_run_is_cancelled_once(answer: Answer) -> str:
         still = await _stop(answer, {*runs, ended}, f"{number} runs")
         await model.idle()
         if still:
-            raise Wrong(
-                f"it returned while {still} of {number} runs still ran: "
-                "`cancel` only asks, so wait for their end"
-            )
+            raise Wrong(f"it returned, and {still} of {number} runs still ran")
         if model.cut_off < number:
             model.release()
             raise Wrong(
@@ -166,9 +163,7 @@ async def _raises(answer: Answer) -> None:
             if raised is not error:
                 raise Wrong(f"it raised {raised!r}, not {error!r}") from None
         else:
-            raise Wrong(
-                f"{what} broke the stream off, and it looks whole: raise it"
-            )
+            raise Wrong(f"after {what} it looks whole: raise that")
         if reader.parts != ["Soup"]:
             raise Wrong(f"before {what} came {reader.parts}, not ['Soup']")
 
@@ -248,10 +243,7 @@ async def _responds(answer: Answer) -> None:
         if not asking.done():
             client.leave()
             play.release()
-            raise Wrong(
-                "it returns no response while the model writes: the first "
-                "part is enough"
-            )
+            raise Wrong("it returns no response while the model writes")
         readings.append(start(client.read(await asking)))
         await until(lambda: client.parts)  # noqa: B023
         if client.parts != play.parts[:1]:
@@ -271,10 +263,7 @@ async def _responds(answer: Answer) -> None:
 async def _must_not_wait(client: Client, when: str) -> None:
     await settled(lambda: client.waiting, lambda: not client.waiting)
     if client.waiting:
-        raise Wrong(
-            f"when {when}, a task still waited for the client to hang up: "
-            "cancel it"
-        )
+        raise Wrong(f"when {when}, a task still waited for the client")
 
 
 async def _refuses(answer: Answer) -> None:
@@ -318,10 +307,7 @@ async def _leaves_before(answer: Answer) -> None:
     if asking.cancelled():
         raise Wrong("a client left, and it raised CancelledError")
     if asking.exception():
-        raise Wrong(
-            f"a client left, and it raised {asking.exception()!r}: return a "
-            "Response"
-        )
+        raise Wrong(f"a client left, and it raised {asking.exception()!r}")
     await _must_not_wait(client, "its client had left")
 
 

@@ -17,6 +17,7 @@ from langgraph.graph import MessagesState
 from workshop.checks.http import Served, served
 from workshop.checks.kit import (
     AWKWARD_TOKENS,
+    LATE,
     PAUSE,
     WAYS_TO_LEAVE,
     Play,
@@ -135,10 +136,7 @@ async def _whole_answer(
     model.must_be_used("graph")
     events = reader.parts
     if not early and len(events) > 1:
-        raise Wrong(
-            "nothing was streamed: the model had finished before token "
-            f"{before} came"
-        )
+        raise Wrong(LATE)
     if len(model.calls) > 1:
         raise Wrong(f"the model was asked {len(model.calls)} times")
     names = [_name(event) for event in events]
@@ -240,10 +238,7 @@ async def _ends_with_its_reader(
         before = len(reader.parts)
         await stop(reader.task)
         if reader.done() and not reader.task.cancelled():
-            raise Wrong(
-                "its reader was cancelled, and it swallowed that: "
-                "`CancelledError` is none of yours"
-            )
+            raise Wrong("its reader was cancelled, and it swallowed that")
         await model.idle()
         model.must_be_idle("its reader was cancelled")
     except RuntimeError as error:
@@ -278,9 +273,7 @@ async def outlives_its_readers(answer: Answer) -> str:
     follows = [_started(answer, play) for play in plays]
     await settled(lambda: plays[0].sent, lambda: plays[0].waiting)
     if not plays[0].waiting:
-        raise Wrong(
-            "without a reader nothing was read: start a task that reads"
-        )
+        raise Wrong("without a reader nothing was read: start a task")
     # who reads the other run waits meanwhile
     waiting = Reader(_follow(follows[1], 0))
     await _readers_of_three_kinds(plays[0], follows[0])
@@ -323,16 +316,11 @@ async def _readers_of_three_kinds(
     there = play.sent
     stays, another = Reader(_follow(follow, 0)), Reader(_follow(follow, 1))
     if not await stays.has(1):
-        raise Wrong(
-            "nothing was streamed: a reader got no event while the run went on"
-        )
+        raise Wrong(LATE)
     all_of_them = await stays.has(there)
     _must_be_numbered(stays.parts[:there], 1)
     if not all_of_them or not await another.has(there - 1):
-        raise Wrong(
-            "each event went to one of two readers: a list keeps it for "
-            "all, a queue does not"
-        )
+        raise Wrong("each event went to one of two readers, not to both")
     for by in WAYS_TO_LEAVE:
         await leave(_follow(follow, 2), len, by)
     waits = Reader(_follow(follow, there))
@@ -349,10 +337,7 @@ async def _readers_of_three_kinds(
         raise Wrong("an event came, and who waited for it did not get it")
     late = Reader(slow)
     if not await late.has(1):
-        raise Wrong(
-            "an event came while a reader was busy, and then the reader "
-            "waits, although it is there"
-        )
+        raise Wrong("who was busy when an event came waits, and it is there")
     play.release()
     readers = {stays: 0, another: 1, waits: there, late: there}
     for reader, seen in readers.items():
@@ -409,14 +394,9 @@ async def _fails(answer: Answer, error: BaseException) -> None:
         play.release()
         await settled(lambda: play.sent, reader.done)
         if not reader.done():
-            raise Wrong(
-                "what is read has failed, and a reader waits on: wake it in "
-                "`finally`"
-            )
+            raise Wrong("the run has failed, and a reader waits on")
         if reader.task.cancelled() or reader.task.exception():
-            raise Wrong(
-                "what is read has failed, and `follow` raised that: end"
-            )
+            raise Wrong("the run has failed, and `follow` raised that")
         if [event.id for event in reader.parts[:1]] != ["1"]:
             raise Wrong("a run failed, and the events before that are lost")
 
@@ -483,13 +463,10 @@ async def _nothing_lost(site: Served, plays: list[Play]) -> str:
     before = await _drop(site, run)
     if _ids(before) != ["1", "2", "3", "4", "5"]:
         raise Wrong(
-            f"the first reader got the events {', '.join(_ids(before))}, not "
-            "1 to 5"
+            f"it sent the events {', '.join(_ids(before))}, not 1 to 5"
         )
     if plays[0].outcome == "cut off":
-        raise Wrong(
-            "who came back got nothing: the run must not end with its reader"
-        )
+        raise Wrong("the run ended with its reader")
     for play in plays:
         play.release()
     for seen in ("5", "2", ""):
@@ -508,10 +485,7 @@ async def _nothing_lost(site: Served, plays: list[Play]) -> str:
     if [e.json().get("text") for e in theirs] != ["tea", "g", None]:
         raise Wrong("a run got the events of another one")
     if len(plays) > 3:
-        raise Wrong(
-            "the model was asked again to read a run: only POST /runs may "
-            "start one"
-        )
+        raise Wrong("the model was asked again to read a run")
     return (
         f"dropped after {len(before)} events, came back for 3: nothing lost "
         "or doubled, 3 runs for 3 POSTs"
