@@ -493,7 +493,7 @@ async def test_a_slow_machine_reads_as_much_and_holds_nothing_up(
         return tree_of(function) if loop_turns else None
 
     async def blocks(state: MessagesState) -> dict[str, Any]:
-        time.sleep(0.6)
+        time.sleep(0.6)  # noqa: ASYNC251
         return {}
 
     monkeypatch.setattr(calls, "tree_of", slow)
