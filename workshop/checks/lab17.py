@@ -62,11 +62,8 @@ COMPLAINTS = {
 
 async def longest_silence(answer: Answer) -> str:
     """17.0: measure for how long the loop stood still."""
-    runs = 0
 
     async def blocks() -> None:
-        nonlocal runs
-        runs += 1
         time.sleep(BLOCK)  # noqa: ASYNC251
 
     async def waits() -> None:
@@ -79,10 +76,6 @@ async def longest_silence(answer: Answer) -> str:
 
     before = asyncio.all_tasks()
     value = await _seconds(answer, blocks)
-    if runs != 1:
-        raise Wrong(
-            f"it ran `work` {runs} times, not once: is an `await` missing?"
-        )
     if value < BLOCK * 0.8:
         raise Wrong(f"a block of {BLOCK} s from the start went unnoticed")
     if value > BLOCK * 50:
@@ -99,7 +92,18 @@ async def longest_silence(answer: Answer) -> str:
 
 
 async def _seconds(answer: Answer, work: Callable[[], Any]) -> float:
-    value = await result(answer, work=work)
+    runs = 0
+
+    async def counted() -> None:
+        nonlocal runs
+        runs += 1
+        await work()
+
+    value = await result(answer, work=counted)
+    if runs != 1:
+        raise Wrong(
+            f"it ran `work` {runs} times, not once: is an `await` missing?"
+        )
     if isinstance(value, bool):
         raise Wrong(f"it returned {value}, not a number of seconds")
     return float(expect(value, int | float, "a number of seconds"))
@@ -192,7 +196,8 @@ async def _two_tables_at_once(
     menu.held = False
     await model.waits_for(2)
     await model.finish(model.calls, asyncio.gather(*orders))
-    states = [await order for order in orders]
+    for order in orders:
+        await order
 
     model.must_be_used("llm")
     if not menu.blocks_nobody:
@@ -205,9 +210,6 @@ async def _two_tables_at_once(
         raise Wrong("the second table waits until the first is served")
     for order in model.calls:
         _must_know(order.got, menu.card)
-    for state in states:
-        if state["messages"][-1].text != "Coming!":
-            raise Wrong("the last message is not the reply of the model")
 
 
 async def _no_menu(
@@ -439,12 +441,10 @@ async def limited_banquet(answer: Answer) -> str:
     await _spoil(answer, model, graph, orders)
     other = ScriptedModel.watching(answer, _dish)
     others = chat_graph(other, InMemorySaver())
-    again, few = await together(
+    await together(
         _cook(answer, model, graph, [*orders, *orders]),
         _cook(answer, other, others, orders[:3]),
     )
-    if (again, few) != (LIMIT, 3):
-        raise Wrong(f"a second banquet had {again} orders in the kitchen")
     return (
         f"1 of 1 mended: {len(orders)} orders, at most {most} in the kitchen"
     )
@@ -677,8 +677,6 @@ class Cafe:
                     f"`{method} {path}` answered {reply.text}, not a list"
                 )
         self.model.must_be_used("llm")
-        if not self.menu.reads:
-            raise Wrong("`read_menu` was never called")
 
     async def must_serve_two_tables(self) -> None:
         orders = [start(self.order(table, LATE)) for table in "89"]
