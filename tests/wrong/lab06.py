@@ -108,6 +108,10 @@ changed(
     - async with asyncio.timeout(seconds):
     + async with asyncio.timeout(0.5):
 
+    it ended long after its limit
+    - async with asyncio.timeout(seconds):
+    + async with asyncio.timeout(seconds * 2):
+
     it returned, but the model wrote on: AnyIO's cancel does not stop a graph,
     `asyncio.timeout` does (lesson 06)
     - try:

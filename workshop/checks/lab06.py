@@ -174,8 +174,13 @@ async def _limits_differ(answer: Answer, clock: Clock) -> None:
         raise Wrong(IGNORED)
     clock.forward(101)
     await until(short.done, 100)
+    in_time = short.done()
+    clock.forward(200)
+    await until(short.done, 100)
     if long.done():
         raise Wrong(IGNORED)
+    if short.done() and not in_time:
+        raise Wrong("it ended long after its limit")
     await stop(long)
     await stop(short)
 

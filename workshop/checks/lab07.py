@@ -38,7 +38,6 @@ Answer = Callable[..., Any]
 
 USERS = 70  # more than a pool or a semaphore lets through
 GUESTS = 20
-ALONE = 300  # turns without another guest inside
 TAKEN = "the client took it for the whole answer"
 
 
@@ -213,10 +212,16 @@ async def _crowd(
             await house.enter_async_context(_asking(site, guest, guest))
             for guest in guests
         ]
-        await settled(lambda: tables.inside, lambda: tables.inside > 1, ALONE)
+        for _ in range(20):  # while others are served, more come in
+            if tables.inside < 2:
+                await site.ask("GET", "/ping", patient=True)
         several = tables.inside > 1
         tables.open.set()
-        await model.waits_for(before + GUESTS)
+        await settled(
+            lambda: model.in_flight,
+            lambda: model.in_flight == before + GUESTS,
+            still=300,  # another thread serves them
+        )
         at_once = model.in_flight - before
         stuck = site.stuck_at()
         if at_once == GUESTS:
