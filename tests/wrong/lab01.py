@@ -249,6 +249,10 @@ changed(
     +     async with turn:
     +         message = await llm.ainvoke(state["messages"])
 
+    the reply of the model was not added to `messages`
+    - return {"messages": [message]}
+    + return {"messages": [("ai", message.text.strip())]}
+
     the model did not get the messages of the state
     - message = await llm.ainvoke(state["messages"])
     + message = await llm.ainvoke(state["messages"][-1:])

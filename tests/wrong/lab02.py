@@ -367,6 +367,10 @@ changed(
     +     group.cancel_scope.cancel()
     + return dinner
 
+    it raised TimeoutError, at `return await asyncio.wait_for(dine(), 9)`
+    - return await dine()
+    + return await asyncio.wait_for(dine(), 9)
+
     `play` and `dine` are called once each
       try:
           return await dine()

@@ -100,6 +100,10 @@ changed(
     +     queue.put_nowait(part)
     + queue.put_nowait(END)
 
+    it raised TimeoutError, at `part = await asyncio.wait_for(queue.get(), 9)`
+    - part = await queue.get()
+    + part = await asyncio.wait_for(queue.get(), 9)
+
     it never ends, although its stream has ended
     - if part is END:
     -     break

@@ -187,6 +187,10 @@ changed(
     - while seen < len(log) or not task.done():
     + while seen < len(log) or not task.done() or task.result():
 
+    an event came, and who waited for it did not get it
+    - await changed.wait()
+    + await asyncio.wait_for(changed.wait(), 0.5)
+
     who has seen 0 events got 100 more, not 1500
     - while seen < len(log) or not task.done():
     + seen = max(seen, len(log) - 100)

@@ -636,6 +636,12 @@ class Clock:
         self.ahead += seconds
 
 
+async def an_hour_later() -> None:
+    """What an answer limits by itself, which nobody asked for, is over."""
+    Clock().forward(3600)
+    await turns()
+
+
 async def together(*probes: Coroutine[Any, Any, Any]) -> list[Any]:
     """What the probes return; they wait at once, each on its own things.
 

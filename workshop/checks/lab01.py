@@ -16,6 +16,7 @@ from workshop.checks.kit import (
     Answer,
     ScriptedModel,
     Wrong,
+    an_hour_later,
     call,
     chat_graph,
     count,
@@ -62,6 +63,7 @@ async def _together(answer: Answer, many: int, **given: Any) -> None:
     answering = start(result(answer, graph=chat_graph(model), **given))
     await model.waits_for(many, answering)
     at_once = model.peak
+    await an_hour_later()
     few = model.calls if many < MANY else []
     await model.finish(reversed(few), answering)
     texts = texts_of(await model.value_of(answering, "graph"))
@@ -129,7 +131,7 @@ async def _serve(answer: Answer, guests: int) -> None:
 
     def script(asked: str) -> list[Any]:
         threads.add(threading.get_ident())
-        return [PAUSE, "About ", asked]
+        return [PAUSE, "About ", asked, "\n"]
 
     model = ScriptedModel.watching(answer, script)
     built = call(answer, llm=model)
@@ -143,6 +145,7 @@ async def _serve(answer: Answer, guests: int) -> None:
     serving = start(serve_all())
     await model.waits_for(guests, serving)
     at_once = model.in_flight
+    await an_hour_later()
     await model.finish([], serving)
     try:
         states = await model.value_of(serving, "llm")
@@ -170,7 +173,7 @@ async def _serve(answer: Answer, guests: int) -> None:
         raise Wrong("the model did not get the messages of the state")
     for state, question in zip(states, asked, strict=True):
         texts = [message.text for message in state["messages"]]
-        if texts != ["Be kind.", question, f"About {question}"]:
+        if texts != ["Be kind.", question, f"About {question}\n"]:
             raise Wrong("the reply of the model was not added to `messages`")
 
 

@@ -22,6 +22,7 @@ from workshop.checks.kit import (
     ScriptedModel,
     Watch,
     Wrong,
+    an_hour_later,
     chain,
     chat_graph,
     collect,
@@ -149,6 +150,7 @@ class _Order:
             lambda: len(self.texts) >= 2 or self.reader.done(),
         )
         self.early = [] if self.reader.done() else self.texts
+        await an_hour_later()
 
     async def end(self) -> None:
         reading = self.reader.task
@@ -402,6 +404,8 @@ async def _two_dinners(answer: Answer) -> None:
     evenings = [first.begin(answer), second.begin(answer)]
     await first.under_way(evenings[0])
     await second.under_way(evenings[1])
+    await an_hour_later()
+    await first.under_way(evenings[0])
     await first.end(evenings[0])
     await first.must_be_quiet("after a return")
     if not second.playing or evenings[1].done():

@@ -22,6 +22,7 @@ from workshop.checks.kit import (
     ScriptedModel,
     Watch,
     Wrong,
+    an_hour_later,
     call,
     chat_graph,
     expect,
@@ -69,6 +70,7 @@ async def takes_no_thread(answer: Answer) -> str:
     asking = start(together(*asks))
     await model.waits_for(USERS, asking)
     peak = model.peak
+    await an_hour_later()
     model.script = lambda asked: [_text(asked)]  # for those who come late
     await model.finish([], asking)
     texts = await model.value_of(asking, "agent")
@@ -300,6 +302,7 @@ async def _streams_each(answer: Answer) -> None:
         readings.append(start(client.read(await asking)))
         await settled(lambda: client.text, lambda: client.parts)  # noqa: B023
     early = [client.text for client in clients]
+    await an_hour_later()
     for play, reading in zip(plays, readings, strict=True):
         play.release()
         if not await until(reading.done):

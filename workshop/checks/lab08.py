@@ -19,6 +19,7 @@ from workshop.checks.kit import (
     Reader,
     ScriptedModel,
     Wrong,
+    an_hour_later,
     chat_graph,
     collect,
     depends_on,
@@ -144,6 +145,7 @@ async def _passes_each_on(answer: Answer) -> None:
     play = Play(["Soup", PAUSE, "Bread"])
     reader = Reader(_streamed(answer, play.stream()))
     early = await reader.has(1)
+    await an_hour_later()
     play.release()
     await reader.must_end("it never ends, although its stream has ended")
     if not early:
@@ -251,6 +253,7 @@ async def _responds(answer: Answer) -> None:
                 f"after its first part the client had {client.text!r}, not "
                 f"{play.parts[0]!r}"
             )
+    await an_hour_later()
     for play, client, reading in zip(plays, clients, readings, strict=True):
         play.release()
         await until(reading.done)
