@@ -268,7 +268,10 @@ HANGING = {
 async def test_answers_that_do_not_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert (await checks.verdict("01.1", right))[0] == "✅"  # all is loaded
+    async def waits(answer: Any) -> str:
+        return str(await kit.result(answer, graph=None, questions=[]))
+
+    monkeypatch.setattr(checks, "judge_of", lambda _: waits)
     monkeypatch.setattr(checks, "LIMIT", 10)
     monkeypatch.setattr(checks, "_slowness", lambda: 1)
     beats = 0
