@@ -113,6 +113,7 @@ async def _two_refused(answer: Answer, clock: Clock, told: int) -> None:
     questions = QUESTIONS[:3]
     given = {"make": _maker(model), "questions": questions}
     asking = start(_not_refused(answer, **given, budget=6))
+    await until(lambda: asking.done() or len(model.calls) >= len(questions))
     await settled(lambda: len(model.calls), asking.done, still=FEW)
     clock.forward(told - 20)
     await settled(lambda: len(model.calls), asking.done, still=FEW)
@@ -283,7 +284,7 @@ async def _some_are_late(
     given = {"graph": chat_graph(model), "questions": QUESTIONS}
     asking = start(result(answer, **given, seconds=seconds))
     await until(lambda: {c.asked for c in model.running} == {*slow})
-    await settled(lambda: len(model.calls), asking.done, still=FEW)
+    await settled(lambda: len(model.calls), asking.done, still=50)
     clock.forward(seconds + 1)
     in_time = await until(asking.done, turns=200)
     await settled(lambda: model.in_flight, still=10)

@@ -33,6 +33,7 @@ from workshop.checks.kit import (
     stop,
     stream_of,
     together,
+    until,
 )
 
 FEW = 10  # turns, for what happens in this process alone
@@ -152,6 +153,8 @@ async def _complete(answer: Answer) -> None:
                 f"of {len(play.parts)} pieces of a stream came {len(got)}, or "
                 "others: None, 0 and '' are pieces, too"
             )
+    if len(pieces) != sum(len(play.parts) for play in plays.values()):
+        raise Wrong("more pieces came than were sent: an end mark, too?")
 
 
 async def _as_they_come(answer: Answer) -> None:
@@ -278,11 +281,8 @@ async def each_when_it_is_there(answer: Answer) -> str:
     tried = (6, 2), (4, 3), (3, 5), (2, 1)
     await together(*(_notes(answer, TOPICS[:n], limit) for n, limit in tried))
     for kind, error in failures().items():
-        given = {
-            "graph": _fan_out(_replies(tea=[error])),
-            "topics": TOPICS,
-            "limit": 6,
-        }
+        graph = _fan_out(_replies(tea=[error]))
+        given = {"graph": graph, "topics": TOPICS, "limit": 6}
         await must_raise(kind, error, collect(stream_of(answer, **given), []))
     await _empty_note(answer)
     await _leaves_notes(answer)
@@ -300,6 +300,7 @@ async def _notes(answer: Answer, topics: list[str], limit: int) -> None:
     ended: list[str] = []
     reading = start(collect(stream_of(answer, **given), got))
     at_once = min(limit, len(topics))
+    await model.waits_for(at_once, reading)
     for number in range(len(topics)):
         await settled(
             lambda: (len(model.calls), model.in_flight, len(got)), still=FEW
@@ -319,7 +320,7 @@ async def _notes(answer: Answer, topics: list[str], limit: int) -> None:
         ended.append(last.asked)
         await last.finish()
         if number == 0:
-            await settled(lambda: len(got), lambda: got, still=FEW)
+            await until(lambda: got or reading.done(), turns=100)
             if not got:
                 reading.cancel()
                 raise Wrong(

@@ -274,12 +274,12 @@ async def _goes_on_after(
     await settled(waiting.done, still=10)
     _must_be_alone(model)
     await happens()
-    for run in waiting, _begin(ask_it, thread, "Comes"):
-        if not await _ends(run, model):
-            raise Wrong(
-                f"after {what} nobody gets in on that thread: release its "
-                "lock whatever happens"
-            )
+    got_in = await _ends(waiting, model)
+    if not got_in or not await _ends(_begin(ask_it, thread, "Comes"), model):
+        raise Wrong(
+            f"after {what} nobody gets in on that thread: release its lock "
+            "whatever happens"
+        )
 
 
 async def _ends(run: asyncio.Task[Any], model: ScriptedModel) -> bool:
