@@ -55,15 +55,13 @@ def right(task: str) -> Callable[..., Any]:
 def changed(task: str, text: str) -> None:
     """Register the solution of a task with each of these changes."""
     source = source_of(task)
-    function = tasks_in(source)[task]
-    cells = solved_cells(source)
-    (at,) = (i for i, c in enumerate(cells) if f"def {function}(" in c)
+    function = f"def {tasks_in(source)[task]}("
     for sentence, name, hunks in told(text):
-        cell = cells[at] + "\n"
+        cells = [cell + "\n" for cell in solved_cells(source)]
+        own = max(at for at, cell in enumerate(cells) if function in cell)
         for old, new in hunks:
-            cell = _replaced(cell, old, new)
-        texts = [*cells[:at], cell, *cells[at + 1 :]]
-        answer = define(texts, f"{task}, {name}")[task]
+            _replace(cells, own, old, new)
+        answer = define(cells, f"{task}, {name}")[task]
         answer.__name__ = name
         CASES.append(Case(task, sentence, answer))
 
@@ -88,12 +86,18 @@ def told(text: str) -> Iterator[tuple[str | None, str, list[Any]]]:
         yield None if sentence == "✅" else sentence, name, hunks
 
 
-def _replaced(cell: str, old: list[str], new: list[str]) -> str:
-    """The cell with the old lines replaced, however deep they stand."""
-    for depth in range(0, 40, 4):
-        margin = " " * depth
-        before = indent("\n".join(old), margin) + "\n"
-        after = indent("\n".join(new), margin) + "\n"
-        if f"\n{before}" in f"\n{cell}":
-            return f"\n{cell}".replace(f"\n{before}", f"\n{after}", 1)[1:]
+def _replace(
+    cells: list[str], own: int, old: list[str], new: list[str]
+) -> None:
+    """Replace lines in the solution's own cell, or else in another one."""
+    for at in (own, *range(len(cells))):
+        for depth in range(0, 40, 4):  # however deep they stand
+            before, after = (
+                "\n" + indent("\n".join(lines), " " * depth) + "\n"
+                for lines in (old, new)
+            )
+            if before in f"\n{cells[at]}":
+                changed = f"\n{cells[at]}".replace(before, after, 1)
+                cells[at] = changed[1:]
+                return
     raise ValueError(f"the solution has no {old}")
