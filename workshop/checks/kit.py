@@ -636,9 +636,9 @@ class Clock:
         self.ahead += seconds
 
 
-async def an_hour_later() -> None:
-    """What an answer limits by itself, which nobody asked for, is over."""
-    Clock().forward(3600)
+async def some_time_later() -> None:
+    """Ten seconds: a limit that nobody asked for is over, if it is short."""
+    Clock().forward(10)
     await turns()
 
 

@@ -16,7 +16,6 @@ from workshop.checks.kit import (
     Answer,
     ScriptedModel,
     Wrong,
-    an_hour_later,
     call,
     chat_graph,
     count,
@@ -24,6 +23,7 @@ from workshop.checks.kit import (
     failures,
     must_raise,
     result,
+    some_time_later,
     start,
     texts_of,
 )
@@ -63,7 +63,7 @@ async def _together(answer: Answer, many: int, **given: Any) -> None:
     answering = start(result(answer, graph=chat_graph(model), **given))
     await model.waits_for(many, answering)
     at_once = model.peak
-    await an_hour_later()
+    await some_time_later()
     few = model.calls if many < MANY else []
     await model.finish(reversed(few), answering)
     texts = texts_of(await model.value_of(answering, "graph"))
@@ -145,7 +145,7 @@ async def _serve(answer: Answer, guests: int) -> None:
     serving = start(serve_all())
     await model.waits_for(guests, serving)
     at_once = model.in_flight
-    await an_hour_later()
+    await some_time_later()
     await model.finish([], serving)
     try:
         states = await model.value_of(serving, "llm")

@@ -22,7 +22,6 @@ from workshop.checks.kit import (
     ScriptedModel,
     Watch,
     Wrong,
-    an_hour_later,
     chain,
     chat_graph,
     collect,
@@ -36,6 +35,7 @@ from workshop.checks.kit import (
     name_of,
     result,
     settled,
+    some_time_later,
     start,
     stop,
     stream_of,
@@ -150,7 +150,7 @@ class _Order:
             lambda: len(self.texts) >= 2 or self.reader.done(),
         )
         self.early = [] if self.reader.done() else self.texts
-        await an_hour_later()
+        await some_time_later()
 
     async def end(self) -> None:
         reading = self.reader.task
@@ -404,7 +404,7 @@ async def _two_dinners(answer: Answer) -> None:
     evenings = [first.begin(answer), second.begin(answer)]
     await first.under_way(evenings[0])
     await second.under_way(evenings[1])
-    await an_hour_later()
+    await some_time_later()
     await first.under_way(evenings[0])
     await first.end(evenings[0])
     await first.must_be_quiet("after a return")

@@ -25,7 +25,6 @@ from workshop.checks.kit import (
     Reader,
     ScriptedModel,
     Wrong,
-    an_hour_later,
     call,
     chain,
     count,
@@ -35,6 +34,7 @@ from workshop.checks.kit import (
     name_of,
     result,
     settled,
+    some_time_later,
     stop,
     stream_of,
     together,
@@ -191,7 +191,7 @@ async def _waited(answer: Answer, dish: str, waiter_first: bool) -> int:
 
     await settled(lambda: len(waiter_model.calls), paused)
     in_time = await reader.has(opinion.index(PAUSE))
-    await an_hour_later()
+    await some_time_later()
     await waiter_model.finish([], reader.task)
     if not reader.done():
         await stop(reader.task)
@@ -307,7 +307,7 @@ async def _several_in_a_chunk(answer: Answer) -> None:
     reader = _reader(answer, play)
     await reader.has(2, still=30)
     early = len(reader.parts)
-    await an_hour_later()
+    await some_time_later()
     play.release()
     await reader.task
     _must_be_right(reader, [("price", NESTED)] * 3)

@@ -22,7 +22,6 @@ from workshop.checks.kit import (
     ScriptedModel,
     Watch,
     Wrong,
-    an_hour_later,
     call,
     chat_graph,
     expect,
@@ -30,6 +29,7 @@ from workshop.checks.kit import (
     file_of,
     result,
     settled,
+    some_time_later,
     start,
     together,
     until,
@@ -70,7 +70,7 @@ async def takes_no_thread(answer: Answer) -> str:
     asking = start(together(*asks))
     await model.waits_for(USERS, asking)
     peak = model.peak
-    await an_hour_later()
+    await some_time_later()
     model.script = lambda asked: [_text(asked)]  # for those who come late
     await model.finish([], asking)
     texts = await model.value_of(asking, "agent")
@@ -302,7 +302,7 @@ async def _streams_each(answer: Answer) -> None:
         readings.append(start(client.read(await asking)))
         await settled(lambda: client.text, lambda: client.parts)  # noqa: B023
     early = [client.text for client in clients]
-    await an_hour_later()
+    await some_time_later()
     for play, reading in zip(plays, readings, strict=True):
         play.release()
         if not await until(reading.done):

@@ -19,7 +19,6 @@ from workshop.checks.kit import (
     Reader,
     ScriptedModel,
     Wrong,
-    an_hour_later,
     chat_graph,
     collect,
     depends_on,
@@ -28,6 +27,7 @@ from workshop.checks.kit import (
     leave,
     result,
     settled,
+    some_time_later,
     start,
     stream_of,
     turns,
@@ -145,7 +145,7 @@ async def _passes_each_on(answer: Answer) -> None:
     play = Play(["Soup", PAUSE, "Bread"])
     reader = Reader(_streamed(answer, play.stream()))
     early = await reader.has(1)
-    await an_hour_later()
+    await some_time_later()
     play.release()
     await reader.must_end("it never ends, although its stream has ended")
     if not early:
@@ -253,7 +253,7 @@ async def _responds(answer: Answer) -> None:
                 f"after its first part the client had {client.text!r}, not "
                 f"{play.parts[0]!r}"
             )
-    await an_hour_later()
+    await some_time_later()
     for play, client, reading in zip(plays, clients, readings, strict=True):
         play.release()
         await until(reading.done)

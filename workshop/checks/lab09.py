@@ -25,7 +25,6 @@ from workshop.checks.kit import (
     ScriptedModel,
     Watch,
     Wrong,
-    an_hour_later,
     call,
     chain,
     count,
@@ -36,6 +35,7 @@ from workshop.checks.kit import (
     leave,
     name_of,
     settled,
+    some_time_later,
     start,
     stop,
     stream_of,
@@ -132,7 +132,7 @@ async def _whole_answer(
     before = script.index(PAUSE)
     await model.waits_for(1, reader.task)
     early = await reader.has(before)
-    await an_hour_later()
+    await some_time_later()
     await model.finish([], reader.task)
     await reader.must_end("it never ends")
     model.must_be_used("graph")
@@ -331,7 +331,7 @@ async def _readers_of_three_kinds(
         raise Wrong(f"who has seen {there} events gets number {first.id}")
     slow = aiter(_follow(follow, there - 1))
     await anext(slow)
-    await an_hour_later()
+    await some_time_later()
     play.release(1)
     came = await waits.has(1)
     if play.outcome == "cut off":
