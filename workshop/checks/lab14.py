@@ -114,6 +114,8 @@ async def survives_restarts(answer: Answer) -> str:
         await must_stream(answer, model, "llm", **given)
         # "keeps the conversation in the file": after two restarts, all of it
         await turn("ada", "My name is Ada")
+        if not Path(path).exists():  # noqa: ASYNC240
+            raise Wrong("the conversation is not in the file: use `path`")
         for number, restart in enumerate(["first", "second"], 1):
             got = await turn("ada", f"Question after the {restart}")
             if "My name is Ada" not in got or len(got) != 1 + 2 * number:
