@@ -26,6 +26,7 @@ ENVIRONMENT = ROOT / ".venv"
 BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 STAMP = ENVIRONMENT / "installed.txt"
 INDEX = "notebooks/index.ipynb"
+PIP = ["python", "-m", "pip", "install", "--quiet"]
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--wheels",
-        type=Path,
+        type=os.path.abspath,
         metavar="FOLDER",
         help="take the packages from this folder, without a network",
     )
@@ -49,8 +50,10 @@ def main() -> None:
     word = rest.pop(0) if rest and not rest[0].startswith("-") else "open"
     if sys.version_info < (3, 11):  # noqa: UP036 (people try older ones)
         sys.exit("The course needs Python 3.11 or later.")
-    if word == "wheels" and rest:
-        fill(Path(rest[0]).absolute())
+    if word == "wheels":
+        if not rest:
+            parser.error("wheels needs a FOLDER")
+        fill(os.path.abspath(rest[0]))
     elif word in ("open", "setup", "test"):
         kind = "requirements-dev" if word == "test" else "requirements"
         set_up(kind, options.pip, options.wheels)
@@ -59,7 +62,7 @@ def main() -> None:
         parser.error(f"no such command: {word}")
 
 
-def set_up(kind: str, with_pip: bool, wheels: Path | None) -> None:
+def set_up(kind: str, with_pip: bool, wheels: str | None) -> None:
     """Make the environment, unless it holds these very packages already."""
     wanted = stamp(kind)
     if STAMP.exists() and wanted in STAMP.read_text("utf-8").split():
@@ -79,19 +82,10 @@ def set_up(kind: str, with_pip: bool, wheels: Path | None) -> None:
 
 def stamp(kind: str) -> str:
     """Return a name for the packages that these files ask for."""
-    files = [f"{kind}.txt", f"{kind}.lock", "requirements.txt"]
-    texts = [(ROOT / name).read_bytes() for name in files]
-    return kind + hashlib.sha256(b"".join(texts)).hexdigest()
-
-
-PIP = [
-    "python",
-    "-m",
-    "pip",
-    "install",
-    "--quiet",
-    "--no-warn-script-location",
-]
+    texts = b""
+    for name in (f"{kind}.txt", f"{kind}.lock", "requirements.txt"):
+        texts += (ROOT / name).read_bytes()
+    return kind + hashlib.sha256(texts).hexdigest()
 
 
 def make_environment() -> None:
@@ -120,7 +114,7 @@ def unhashed(kind: str) -> Path:
     return path
 
 
-def fill(folder: Path) -> None:
+def fill(folder: str) -> None:
     """Gather every package as a wheel, and what builds the course's own."""
     make_environment()
     wheel = ["python", "-m", "pip", "wheel", "--wheel-dir", folder]

@@ -14,6 +14,8 @@ suppress_warnings = [
     "myst.xref_missing",
 ]
 html_theme = "sphinx_book_theme"
+html_static_path = ["print.css"]
+html_css_files = [("print.css", {"media": "print"})]
 html_title = "Async streaming, measured"
 html_theme_options = {
     "show_navbar_depth": 1,

@@ -329,9 +329,12 @@ def test_behind_a_path_and_in_a_frame(place: Place) -> None:
     page = place.page()
     under = f"{place.url}user/me/proxy/8000/"
     asked: list[str] = []
+    wanted: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
 
     def proxy(route: Route) -> None:
+        if route.request.method == "POST":
+            wanted.append(route.request.headers["accept"])
         route.continue_(url=route.request.url.replace(under, place.url))
 
     page.route(f"{under}**", proxy)
@@ -352,6 +355,8 @@ def test_behind_a_path_and_in_a_frame(place: Place) -> None:
     box.press("Enter")
     expect(frame.locator(".assistant .text")).to_have_text(ANSWER)
     assert all(url.startswith(under) for url in asked[1:])
+    # Jupyter's proxy keeps any other answer until its end.
+    assert wanted == ["text/event-stream"]
 
 
 def test_ten_thousand_tokens(place: Place, chat: Chat) -> None:

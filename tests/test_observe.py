@@ -427,6 +427,7 @@ def test_chat_openai_in_a_graph_cut_off_at_every_stage():
             base_url=model.base_url,
             api_key=model.key,
             http_async_client=openai.DefaultAsyncHttpxClient(),
+            stream_chunk_timeout=None,  # it swallows a cancel on Python 3.11
         )
 
         async def cook(state):

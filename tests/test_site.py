@@ -39,6 +39,15 @@ PAGES = (
 # Of these lessons slides are made, and their links followed, too.
 DECKS = ("01", "05")
 PHONE = {"width": 375, "height": 700}
+PAPER = {"width": 718, "height": 1047}  # A4 with margins of 1 cm
+ON_PAPER = """() => {
+  const all = (what) => [...document.querySelectorAll(`main ${what}`)];
+  const answers = all("details > p:last-child");
+  const cut = all("pre").filter((each) => each.scrollWidth > each.clientWidth);
+  const empty = answers.filter((each) => !each.checkVisibility());
+  const wide = document.documentElement.scrollWidth;
+  return [answers.length, cut.length, empty.length, wide];
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +203,21 @@ def test_page_fits_a_phone(address: str, browser: Browser, page: str) -> None:
     wide = tab.evaluate("document.documentElement.scrollWidth")
     tab.close()
     assert wide == PHONE["width"]
+
+
+def test_nothing_is_lost_on_paper(site: Path, browser: Browser) -> None:
+    tab = browser.new_page(viewport=PAPER)
+    tab.emulate_media(media="print")
+    folded = 0
+    for path in site.glob("*/*.html"):
+        if path.parent.name == "slides":
+            continue
+        tab.goto(path.as_uri())
+        answers, *lost = tab.evaluate(ON_PAPER)
+        folded += answers
+        assert lost == [0, 0, PAPER["width"]], path
+    tab.close()
+    assert folded > 200
 
 
 def test_pages_ask_nobody_else(address: str, browser: Browser) -> None:

@@ -292,6 +292,9 @@ def dead_links(page: str, path: Path, anchors: set[str]) -> Iterator[str]:
     """Yield the links to files or headings that do not exist."""
     for target in LINK.findall(page):
         file, _, anchor = target.partition("#")
+        # A badge is of whoever forks; its workflow is here.
+        file = file.replace("../../actions/", ".github/")
+        file = file.removesuffix("/badge.svg")
         if re.match(r"[a-z]+:", target):
             continue
         place = (path.parent / file).resolve()
@@ -492,8 +495,10 @@ def test_links_of_a_page_resolve(path: Path) -> None:
 
 def test_dead_links_of_a_page_are_found() -> None:
     page = "# Set up\n[a](#set-up) [b](gone.md) [c](#no) [d](https://x.org)"
+    badge = "../../actions/workflows/no.yml/badge.svg"
+    page = f"{page} ![e]({badge})"
     found = [*dead_links(page, ROOT / "README.md", slugs(page))]
-    assert found == ["gone.md", "#no"]
+    assert found == ["gone.md", "#no", badge]
 
 
 # --- each rule against notebooks that it must and must not accept

@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import nbformat
 from PIL import Image
@@ -78,7 +77,6 @@ llm = ChatOpenAI(model=model.name)
 
 def main(names: list[str]) -> int:
     """Take the pictures with these names, or all."""
-    FOLDER.mkdir(exist_ok=True)
     with lab(ttft=0.25, per_token=0.04, scale=2) as opened:
         for name in names or [*PARTS, "readme"]:
             if name == "readme":
@@ -97,8 +95,9 @@ def still(opened: Lab, name: str) -> None:
     whole.scroll_into_view_if_needed()
     use(name, notebook, whole)
     opened.page.wait_for_timeout(3000)
-    picture = Image.open(io.BytesIO(whole.screenshot()))
-    save(picture, FOLDER / f"{name}.png")
+    picture = Image.open(io.BytesIO(whole.screenshot())).convert("RGB")
+    # 64 colours: a third of the bytes, and nobody sees it.
+    picture.quantize(64).save(FOLDER / f"{name}.png", optimize=True)
 
 
 def use(name: str, notebook: Notebook, part: Locator) -> None:
@@ -133,9 +132,8 @@ def film(opened: Lab) -> None:
     times: list[int] = []
     for code in FILM:
         cell = notebook.add_cell(code.strip())
-        for picture in taken(notebook, cell):
-            frames.append(picture)
-            times.append(150)
+        frames += taken(notebook, cell)
+        times += [150] * (len(frames) - len(times))
         times[-1] = 2500
     frames[0].save(
         FOLDER / "readme.webp",
@@ -159,11 +157,6 @@ def taken(notebook: Notebook, cell: Locator) -> Iterator[Image.Image]:
         cell.evaluate("e => e.scrollIntoView({block: 'end'})")
         shot = notebook.panel.screenshot(scale="css")
         yield Image.open(io.BytesIO(shot))
-
-
-def save(picture: Image.Image, path: Path) -> None:
-    """Keep 64 colours: a third of the bytes, and nobody sees it."""
-    picture.convert("RGB").quantize(64).save(path, optimize=True)
 
 
 if __name__ == "__main__":

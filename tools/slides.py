@@ -61,15 +61,11 @@ def cut(path: Path) -> nbformat.NotebookNode:
     """Read a notebook and say of each cell where its slide begins."""
     book = nbformat.read(path, as_version=4)
     for cell in book.cells:
-        if cell.cell_type == "markdown" and cell.source.startswith("#"):
-            kind = "slide"
-        elif cell.cell_type == "markdown":
-            kind = "subslide"
-        else:
-            kind = "-"
-        cell.metadata["slideshow"] = {"slide_type": kind}
+        kind = "-"
         if cell.cell_type == "markdown":
+            kind = "slide" if cell.source.startswith("#") else "subslide"
             cell.source = LINK.sub(page_of, cell.source)
+        cell.metadata["slideshow"] = {"slide_type": kind}
     return book
 
 

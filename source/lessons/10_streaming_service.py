@@ -217,6 +217,7 @@ print(meter.read().cut_off, "cut off")
 # %%
 os.environ["SERVICE_DB"] = ":memory:"
 os.environ["SERVICE_FRAMES"] = "*"  # who may show its page in a frame
+os.environ["SERVICE_HOSTS"] = "*"  # on a JupyterHub it has the Hub's name
 sys.path.append("../solutions")
 from service.app import create_app
 
@@ -295,6 +296,7 @@ chat.frame(url)
 #   header `X-Accel-Buffering: no`, which the service and FastAPI's SSE send.
 #   For others set `proxy_buffering off;`, and a `proxy_read_timeout` longer
 #   than the time between two pings. Do not compress a stream.
+#   jupyter-server-proxy wants a client that says `Accept: text/event-stream`.
 # - **A server that stops** waits for the answers it is sending. uvicorn's
 #   `--timeout-graceful-shutdown` limits that, and then breaks them off. Let
 #   runs end first, as the service does: then readers get a last event.

@@ -4,6 +4,8 @@ const TRIES = 6; // to reach the service again, within some 20 s
 const WAIT = 300; // ms before the first of them; doubled for each further one
 const SILENCE = 60_000; // ms after which a connection counts as broken
 const PATIENCE = 5_000; // ms for telling the service to stop
+// Without it jupyter-server-proxy keeps an answer until it is whole.
+const STREAM = { Accept: "text/event-stream" };
 const BACK = "Your question is back in the box.";
 const ENDS = { // what the service says of an answer that is not complete
   stopped: "Stopped.",
@@ -310,7 +312,7 @@ async function readThread(signal, patience) {
 }
 
 function connect(signal, { run, last }) {
-  return request(signal, `runs/${run}`, { headers: { "Last-Event-ID": last } });
+  return request(signal, `runs/${run}`, { headers: { ...STREAM, "Last-Event-ID": last } });
 }
 
 /** Waits before another try; false if there were enough of them. */
@@ -371,7 +373,7 @@ async function ask(signal, question, details = question) {
   const asked = new Answer(question);
   const response = await request(signal, `threads/${thread}/${path}`, {
     method: "POST",
-    headers: { "Content-Type": "application/json", "Idempotency-Key": random() },
+    headers: { ...STREAM, "Content-Type": "application/json", "Idempotency-Key": random() },
     body: JSON.stringify(body),
   });
   if (response?.ok) {
