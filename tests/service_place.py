@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -58,6 +60,17 @@ class Place:
         settings = {"db": self.db} | settings
         started = running(self.model, self.folder, workers, **settings)
         return self.stack.enter_context(started)
+
+    def prepared(self, code: str, **settings: object) -> Process:
+        """One on asyncio's own loop that runs this code first."""
+        (self.folder / "sitecustomize.py").write_text(code)
+        process = Process(self.model, self.folder, db=self.db, **settings)
+        process.within = ["env"]
+        process.environment["PYTHONPATH"] += os.pathsep + str(self.folder)
+        process.environment["UVICORN_LOOP"] = "asyncio"
+        self.stack.callback(process.stop, signal.SIGKILL)
+        process.start()
+        return process
 
     def two(self, **settings: object) -> tuple[Process, Process]:
         """Two processes, each at an address of its own, as two machines."""

@@ -24,7 +24,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
 
 from workshop import doctor
-from workshop.doctor import Finding, Report, examine
+from workshop.doctor import Finding, Report, calls, examine
 from workshop.model import practice_model
 
 ASK = {"messages": [("user", "What is the price of the soup?")]}
@@ -479,6 +479,30 @@ async def test_a_run_that_waits_politely() -> None:
         examine(seconds=0.5), graph_of(waits).ainvoke(ASK)
     )
     assert report.findings == []
+
+
+async def test_a_slow_machine_reads_as_much_and_holds_nothing_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turned = threading.Event()
+    tree_of = calls.tree_of
+
+    def slow(function: Any) -> Any:
+        loop_turns = turned.wait(60)  # only the loop sets it
+        time.sleep(0.2)
+        return tree_of(function) if loop_turns else None
+
+    async def blocks(state: MessagesState) -> dict[str, Any]:
+        time.sleep(0.6)  # noqa: ASYNC251
+        return {}
+
+    monkeypatch.setattr(calls, "tree_of", slow)
+    graph = graph_of(blocks)
+    examining = asyncio.create_task(examine(graph, seconds=0.02))
+    await asyncio.sleep(0.04)
+    turned.set()
+    report = await examining
+    assert "`time.sleep(0.6)`" in str(report)
 
 
 async def test_a_library_that_blocks_is_named_too() -> None:

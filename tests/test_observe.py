@@ -359,6 +359,23 @@ def test_cut_off_with_somebody_elses_callbacks():
     assert facts(timeline) == [("x", 0, "cut off")]
 
 
+def test_cut_off_in_the_moment_of_the_answer():
+    class Late(Waiter):
+        async def _agenerate(self, messages, stop=None, run_manager=None, **k):
+            asyncio.get_running_loop().call_soon(callers[0].cancel)
+            return self._generate(messages)
+
+    callers = []
+
+    async def work(timeline):
+        callers.append(asyncio.create_task(Late().ainvoke("x")))
+        await asyncio.wait(callers)
+        assert callers[0].cancelled()
+        await asyncio.sleep(0)
+
+    assert facts(recorded(work)) == [("x", 0, "cut off")]
+
+
 def test_cut_off_streams():
     async def work(timeline):
         await cancelled(read(stuck.astream("cancel")), calls(timeline, 1, 1))

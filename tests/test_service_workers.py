@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests import service_place
-from tests.service import Event, Process, events_of, text_of, until
+from tests.service import Event, events_of, text_of, until
 from tests.service_place import (
     LONG,
     NAME,
@@ -129,12 +129,7 @@ async def test_no_clock_is_asked(place: Place, hours: int) -> None:
     one = place.run()
     shift = "import time; now = time.time; "
     shift += f"time.time = lambda: now() + {hours * 3600}"
-    (place.folder / "sitecustomize.py").write_text(shift)
-    other = Process(place.model, place.folder, db=place.db)
-    other.within = ["env"]  # a process of its own, that reads this file
-    other.environment["PYTHONPATH"] += os.pathsep + str(place.folder)
-    other.start()
-    place.stack.callback(other.stop, signal.SIGKILL)
+    other = place.prepared(shift)
     one.cookies = other.cookies
     async with one.client() as here, other.client() as there:
         asks = [reads(c, f"t{n}", LONG) for n, c in enumerate([here, there])]
@@ -176,12 +171,13 @@ async def test_one_of_a_command_s_workers_is_killed(place: Place) -> None:
     """uvicorn starts another; the readers come back, to whichever."""
     process = place.run(workers=2, resume_grace=100)
     meter = place.model.meter()
-    place.model.pace(per_token=0.5)
+    place.model.pace(per_token=0.2)
     async with process.client() as client:
         asks = [
             asyncio.create_task(reads(client, f"t{n}", LONG)) for n in range(6)
         ]
         await until(lambda: meter.read().in_flight == 6)
+        place.model.pace(per_token=0)
         assert process.process
         psutil.Process(process.process.pid).children()[-1].kill()
         for number, seen in enumerate(await asyncio.gather(*asks)):

@@ -7,15 +7,16 @@ loop for a moment. To watch a run, let it run beside the examination:
         examine(graph, seconds=2), graph.ainvoke(question)
     )
 
-It starts no run, changes nothing and does not raise. What it does on the
-event loop is bounded by count and by time, whatever the graph holds.
+It starts no run, changes nothing and does not raise. It reads the graph's
+functions in a thread of its own, and no more of them than it has counted.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
 
@@ -70,6 +71,10 @@ async def examine(graph: object = None, *, seconds: float = 0.3) -> Report:
             patient.unanswered = await unanswered(graph)
         except Exception:
             blind.append("conversations")
+    reader = ThreadPoolExecutor(1)  # the loop's own may be full
+    with suppress(Exception):
+        await loop.run_in_executor(reader, patient.read)
+    reader.shutdown(wait=False)
     findings, seen = [], []
     for name, look in LOOKS.items():
         if name in blind or (graph is None and name not in AT_THE_LOOP):
@@ -95,8 +100,8 @@ def unseen(patient: Patient, busy: bool) -> list[str]:
         out.append("all that this graph holds: it is too much")
     if patient.calls.unread:
         out.append(
-            f"{patient.calls.unread} functions whose source could not be "
-            "read in time: ruff's ASYNC rules read whole files"
+            f"{patient.calls.unread} functions: their source is not at hand, "
+            "or longer than is read here; ruff's ASYNC rules read whole files"
         )
     return out
 

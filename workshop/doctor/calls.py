@@ -19,7 +19,6 @@ import sqlite3
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -46,7 +45,7 @@ from langgraph.runtime import Runtime
 from workshop.doctor.reach import ITEMS, Reach, of_library
 from workshop.doctor.stalls import written
 
-SECONDS = 0.03  # for all functions of one examination
+LINES = 2000  # of all functions that one examination reads
 DEPTH = 4  # functions of yours that call each other
 HTTP = {"request", "send", "stream", "get", "post", "put", "patch", "delete"}
 HTTP |= {"head", "options"}
@@ -190,7 +189,7 @@ class Calls:
         self.unread = 0
         self.endless: list[str] = []
         self.scopes: list[Scope] = []
-        self._end = 0.0  # of the time that there is
+        self._left = LINES
         self._seen: dict[Any, list[Call]] = {}
 
     def of(self, function: Any, depth: int = DEPTH) -> list[Call]:
@@ -203,9 +202,8 @@ class Calls:
         key = (code, owner if isinstance(owner, Made) else id(owner))
         if key not in self._seen:
             self._seen[key] = []  # while it is read: it may call itself
-            self._end = self._end or time.thread_time() + SECONDS
-            late = time.thread_time() > self._end
-            tree = None if late else tree_of(function)
+            self._left -= lines_of(code)
+            tree = tree_of(function) if self._left >= 0 else None
             if tree is None:
                 self.unread += 1
                 return []
@@ -265,6 +263,11 @@ class Calls:
             yield Call(name, scope.line(node), "lock")
         elif not awaits and any(issubclass(k, Executor) for k in kinds):
             yield Call(name, scope.line(node))
+
+
+def lines_of(code: CodeType) -> int:
+    numbers = [number for *_, number in code.co_lines() if number]
+    return max(numbers, default=0) - code.co_firstlineno + 1
 
 
 def tree_of(function: Any) -> Any:

@@ -438,6 +438,8 @@ class _Recorder(BaseCallbackHandler):
                 self._end(run_id, "cut off")
             else:  # it was a callback of somebody else's, or the answer
                 self._watch_later(run_id, task)
+                # An answer that came as its caller was cancelled.
+                task.add_done_callback(lambda _: self._end(run_id, "cut off"))
 
         if any(t._has_open(run_id) for t in _active.timelines):
             waits_for = getattr(task, "_fut_waiter", None)
