@@ -19,6 +19,7 @@ from langchain_core.exceptions import ContextOverflowError
 from langchain_openai import ChatOpenAI
 from openai.types.chat import ChatCompletionChunk
 
+from service.run import WAITING
 from service.settings import Settings
 
 
@@ -31,17 +32,24 @@ def is_too_long(error: BaseException) -> bool:
     )
 
 
+FAIR = 32  # chunks that came at once, and then the others' turn
+
+
 class TextAsDicts(openai.AsyncStream[object]):
     """Plain text stays the dict that the SDK has parsed; ChatOpenAI takes
     it. Any other chunk becomes the SDK's model, as usual.
 
-    After each it is the others' turn, also if more has come already. With 32
-    at once, 100 runs that began together had all their first tokens after
-    3.2 s of work; one by one, after 1.1 s.
+    Many chunks in one turn of the loop are cheaper by a quarter. But as long
+    as others wait for their first words, it is one: 100 runs that began
+    together had theirs after 1.3 s of work instead of 3.
     """
 
     async def __aiter__(self) -> AsyncIterator[object]:
+        number = 0
         async for chunk in super().__aiter__():
+            number += 1
+            if WAITING or number % FAIR == 0:
+                await asyncio.sleep(0)
             match chunk:
                 case {
                     "choices": [
@@ -53,7 +61,6 @@ class TextAsDicts(openai.AsyncStream[object]):
                     yield chunk
                 case _:
                     yield ChatCompletionChunk.construct(**chunk)
-            await asyncio.sleep(0)
 
 
 class DictChunks(openai.AsyncOpenAI):
