@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.wrong import changes, told
+from tests.wrong import told
 from tools.build import ROOT
 from tools.tasks import (
     SOURCES,
@@ -50,7 +50,6 @@ def cases() -> Iterator[tuple[str, str, str]]:
                     for sentence, name, _ in told(text.value):
                         kind = "wrong" if sentence else "right"
                         yield kind, task.value, name
-    yield from changes.listed()
 
 
 CASES = list(cases())
@@ -96,7 +95,6 @@ async def judge_lab(lab: str) -> Judged:
 
     importlib.import_module(f"tests.wrong.lab{lab}")
     listed = [case for case in wrong.CASES if case.task[:2] == lab]
-    listed += changes.cases(lab)
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def judge(task: str, answer: Answer, **limit: float) -> Verdict:

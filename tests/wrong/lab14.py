@@ -8,7 +8,7 @@ from langchain_core.messages import HumanMessage, RemoveMessage
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from tests.wrong import right, wrong
+from tests.wrong import changed, right, wrong
 
 
 def ask(text):
@@ -179,3 +179,187 @@ async def removes_what_followed(graph, thread, message_id, text):
     given = {"messages": [*gone, ("user", text)]}
     async for token in tokens(graph, given, on(thread)):
         yield token
+
+
+changed(
+    "14.0",
+    """
+    it called a sync method, and the saver belongs to this event loop: await
+    the one with an `a`
+    - state = await graph.aget_state({"configurable": {"thread_id": thread}})
+    + state = graph.get_state({"configurable": {"thread_id": thread}})
+
+    it raised AttributeError: 'coroutine' object has no attribute 'next', at
+    `return state.next`
+    - state = await graph.aget_state({"configurable": {"thread_id": thread}})
+    + state = graph.aget_state({"configurable": {"thread_id": thread}})
+
+    it returned ('fish',) for a thread where ('fish', 'cake') is next
+    - return state.next
+    + return state.next[:1]
+
+    it returned a str, not a tuple of names
+    - return state.next
+    + return state.next[0]
+
+    it returned the whole state, not its `next`
+    - return state.next
+    + return state
+
+    it returned None, not a tuple of names: is a `return` missing?
+    - return state.next
+    + print(state.next)
+
+    ✅
+    - return state.next
+    + return tuple(task.name for task in state.tasks)
+    """,
+)
+
+
+changed(
+    "14.1",
+    r"""
+    after the first restart the model got only ['Question after the first']:
+    the file has nothing of the turns before
+    - chat = create_agent(llm, [], checkpointer=saver)
+    + chat = create_agent(llm, [], checkpointer=InMemorySaver())
+
+    it takes `SqliteSaver`, whose async methods only raise: the one for async
+    code is `AsyncSqliteSaver`
+    - async with AsyncSqliteSaver.from_conn_string(path) as saver:
+    + from langgraph.checkpoint.sqlite import SqliteSaver
+    +
+    + with SqliteSaver.from_conn_string(path) as saver:
+
+    the file was closed before the stream had ended: keep it open around the
+    whole stream
+    -     async for token in tokens(chat, on(thread), text):
+    -         yield token
+    + async for token in tokens(chat, on(thread), text):
+    +     yield token
+
+    Bob is told what Ada said: use the `thread`
+    - async for token in tokens(chat, on(thread), text):
+    + async for token in tokens(chat, on("1"), text):
+
+    no word came while the model still wrote: yield each token as it comes
+    - async for token in tokens(chat, on(thread), text):
+    + for token in [t async for t in tokens(chat, on(thread), text)]:
+
+    a bug in a node was swallowed: let it out
+    - async for token in tokens(chat, on(thread), text):
+    -     yield token
+    + try:
+    +     async for token in tokens(chat, on(thread), text):
+    +         yield token
+    + except Exception:
+    +     yield "Sorry."
+
+    the model wrote 'Soup\n\n0 nono{}\n\u2028é', it yielded
+    'Soup0nono{}\u2028é'
+    - yield token
+    + if token.strip():
+    +     yield token
+
+    the conversation is not in the file: use `path`
+    - async with AsyncSqliteSaver.from_conn_string(path) as saver:
+    + async with AsyncSqliteSaver.from_conn_string("") as saver:
+    """,
+)
+
+
+changed(
+    "14.2",
+    """
+    the soup was done, and it was cooked and paid for again
+    - if state.next:
+    -     given = None
+
+    a new thread has nothing to go on with: give it the text
+    - given = {"messages": [("user", text)]}
+    - if state.next:
+    -     given = None
+    + given = None
+
+    the run was done, so the next one has three nodes, not []
+    - if state.next:
+    + if state.values:
+
+    it returned a dict, not the name of a node
+    - yield node
+    + yield {node: {}}
+
+    the soup was done, and its name came only with the others
+    - async for node in nodes(graph, on(thread), given):
+    + for node in [n async for n in nodes(graph, on(thread), given)]:
+
+    its first call did not run the graph on the thread
+      async def serve(graph, thread, text):
+    +     thread = f"table {thread}"
+
+    the thread has the orders ['A', 'B', 'C']: 'B' went on with 'A', so there
+    are 'A' and 'C'
+      if state.next:
+    +     await graph.aupdate_state(on(thread), given)
+
+    a bug in a node was swallowed: let it out
+    - async for node in nodes(graph, on(thread), given):
+    -     yield node
+    + try:
+    +     async for node in nodes(graph, on(thread), given):
+    +         yield node
+    + except Exception as error:
+    +     print(error)
+
+    ✅
+    - if state.next:
+    + if state.tasks:
+    """,
+)
+
+
+changed(
+    "14.3",
+    """
+    the message was added at the end: go back to before the old one
+    - async for token in tokens(graph, state.config, text):
+    + async for token in tokens(graph, on(thread), text):
+
+    the old message is still there: go back to the state before it
+    - if message_id not in [message.id for message in messages]:
+    + if [message_id] == [message.id for message in messages[-1:]]:
+
+    what came after the old message is still there
+    - async for state in graph.aget_state_history(on(thread)):
+    + states = [s async for s in graph.aget_state_history(on(thread))]
+    + states.sort(key=lambda state: -state.metadata["step"])
+    + for state in states:
+
+    what came before the old message is gone, or not as it was
+    + now = await graph.aget_state(on(thread))
+    + [said] = [m.text for m in now.values["messages"] if m.id == message_id]
+      async for state in graph.aget_state_history(on(thread)):
+          messages = state.values.get("messages", [])
+    -     if message_id not in [message.id for message in messages]:
+    +     if said not in [message.text for message in messages]:
+
+    the thread ends as it did before the edit
+    - async for token in tokens(graph, state.config, text):
+    + async for token in tokens(graph, on(f"{thread} 2"), text):
+
+    it called a sync method, and the saver belongs to this event loop: await
+    the one with an `a`
+    - async for state in graph.aget_state_history(on(thread)):
+    + for state in graph.get_state_history(on(thread)):
+
+    no word came while the model still wrote: yield each token as it comes
+    - async for token in tokens(graph, state.config, text):
+    + for token in [t async for t in tokens(graph, state.config, text)]:
+
+    the model wrote 'First', and it yielded 'HelloFirst': only the tokens of
+    the answer
+              break
+    + yield text
+    """,
+)

@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from datetime import UTC, datetime
 
-from tests.wrong import right, wrong
+from tests.wrong import changed, right, wrong
 
 
 async def run(graph, thread, text):
@@ -119,3 +119,157 @@ async def reads_a_list_first(saver, age):
     gone = sorted(all_of_them - young)
     await asyncio.gather(*map(saver.adelete_thread, gone))
     return gone
+
+
+changed(
+    "15.0",
+    """
+    it deleted while a run had the lock: that run writes the thread again
+    - async with lock:
+    -     await saver.adelete_thread(thread)
+    + await saver.adelete_thread(thread)
+
+    it gave the lock back before the thread was deleted
+    -     await saver.adelete_thread(thread)
+    +     pass
+    + await saver.adelete_thread(thread)
+
+    it kept the lock
+    - async with lock:
+    -     await saver.adelete_thread(thread)
+    + await lock.acquire()
+    + await saver.adelete_thread(thread)
+
+    after an error it kept the lock
+    - async with lock:
+    -     await saver.adelete_thread(thread)
+    + await lock.acquire()
+    + await saver.adelete_thread(thread)
+    + lock.release()
+
+    it called a sync method, and the saver belongs to this event loop: await
+    the one with an `a`
+    - await saver.adelete_thread(thread)
+    + saver.delete_thread(thread)
+
+    the thread is still there
+    - await saver.adelete_thread(thread)
+    + saver.adelete_thread(thread).close()
+
+    it did not wait for the lock
+    - async with lock:
+    + if not lock.locked():
+
+    ✅
+    - async with lock:
+    + await lock.acquire()
+    + try:
+          await saver.adelete_thread(thread)
+    + finally:
+    +     lock.release()
+    """,
+)
+
+
+changed(
+    "15.1",
+    """
+    4 runs of one thread were at work at once: each saves what it knew when it
+    began, and erases the others
+    - async with locks.setdefault(thread, asyncio.Lock()):
+    + async with asyncio.Lock():
+
+    five threads waited for each other: at most 1 in flight
+    - async with locks.setdefault(thread, asyncio.Lock()):
+    + async with locks.setdefault("all", asyncio.Lock()):
+
+    after a bug in a node nobody gets in on that thread: release its lock
+    whatever happens
+    - async with locks.setdefault(thread, asyncio.Lock()):
+    -     return await run(graph, thread, text)
+    + lock = locks.setdefault(thread, asyncio.Lock())
+    + await lock.acquire()
+    + answer = await run(graph, thread, text)
+    + lock.release()
+    + return answer
+
+    after a cancel nobody gets in on that thread: release its lock whatever
+    happens
+    - async with locks.setdefault(thread, asyncio.Lock()):
+    -     return await run(graph, thread, text)
+    + lock = locks.setdefault(thread, asyncio.Lock())
+    + await lock.acquire()
+    + try:
+    +     answer = await run(graph, thread, text)
+    + except Exception:
+    +     lock.release()
+    +     raise
+    + lock.release()
+    + return answer
+
+    a bug in a node was swallowed: let it out
+    - return await run(graph, thread, text)
+    + try:
+    +     return await run(graph, thread, text)
+    + except Exception as error:
+    +     return str(error)
+
+    it returned a coroutine, not a function: `in_turns` is a plain `def`
+    - def in_turns(graph):
+    + async def in_turns(graph):
+
+    2 runs of one thread were at work at once: each saves what it knew when it
+    began, and erases the others
+    - locks = WeakValueDictionary()
+    + locks = {}
+    @@
+    -     return await run(graph, thread, text)
+    +     answer = await run(graph, thread, text)
+    + locks.pop(thread, None)
+    + return answer
+
+    who waited for an hour was sent away: wait on
+    - async with locks.setdefault(thread, asyncio.Lock()):
+    + lock = locks.setdefault(thread, asyncio.Lock())
+    + await asyncio.wait_for(lock.acquire(), 60)
+    + try:
+          return await run(graph, thread, text)
+    + finally:
+    +     lock.release()
+
+    its run went on when it was cancelled
+    - return await run(graph, thread, text)
+    + return await asyncio.shield(run(graph, thread, text))
+
+    ✅
+      def in_turns(graph):
+    +     import anyio
+    +
+    @@
+    - async with locks.setdefault(thread, asyncio.Lock()):
+    + async with locks.setdefault(thread, anyio.Lock()):
+    """,
+)
+
+
+changed(
+    "15.2",
+    """
+    it deleted a thread last used 7 days ago, and the age was 365 days: its
+    newest checkpoint counts
+    - last_used[thread] = max(before, time_of(found))
+    + last_used[thread] = min(before, time_of(found))
+
+    a thread last used 30 days ago is still there, and the age was 10 days
+    - line = datetime.now(UTC) - age
+    + line = datetime.now(UTC) - timedelta(days=365)
+
+    a thread last used 730 days ago is still there, and the age was 365 days
+    - for thread in old:
+    -     await saver.adelete_thread(thread)
+
+    it returned an int, not a list of ids
+    - return old
+    + return len(old)
+    """,
+)
