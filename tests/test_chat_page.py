@@ -57,20 +57,15 @@ class Wire(socketserver.ThreadingTCPServer):
         self.ends: set[socket.socket] = set()
         threading.Thread(target=self.serve_forever, args=[0.05]).start()
 
-    def hold_within(self, event: int) -> None:
-        """Let the id of that event pass, and nothing after it: the
-        connection stays open and says no more."""
-        self.mark = b"id: %d\n" % event
-
-    def holds(self) -> None:
-        """Wait until it holds: the text before may be shown earlier."""
-        eventually(lambda: not self.mark, "the event comes")
-
     def drop(self) -> None:
         """Drop all connections that are open."""
         for end in self.ends.copy():
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def die(self) -> None:
+        self.dead = True
+        self.drop()
 
     def finish_request(self, page: Any, address: Any) -> None:
         if self.dead:
@@ -224,6 +219,22 @@ def chat(place: Place, window: Page) -> Iterator[Chat]:
     window.unroute_all()
 
 
+def stalls(place: Place, chat: Chat, **how: float) -> None:
+    """Ask, and see the part after which the model says no more."""
+    place.model.fault("stall", after_tokens=5, **how)
+    chat.ask(NAME)
+    expect(chat.answer).to_have_text(PART)
+
+
+def is_held(place: Place, chat: Chat) -> None:
+    """Ask, and see the part after which the wire lets nothing through: the
+    connection stays open, and the model goes on."""
+    place.wire.mark = b"id: 7\n"
+    chat.ask(NAME)
+    expect(chat.answer).to_have_text(PART)
+    eventually(lambda: not place.wire.mark, "the next event comes")
+
+
 def gives_up(chat: Chat) -> None:
     """Let the page's time pass until it tries no longer."""
 
@@ -276,9 +287,11 @@ def test_it_streams(place: Place, chat: Chat) -> None:
     """The page shows five tokens while the model waits with the sixth."""
     place.model.fault("stall", after_tokens=5, seconds=1)
     meter = place.model.meter()
+    record(chat, "#log")
     chat.ask(NAME)
-    expect(chat.answer).to_have_text(PART)
     chat.shows(ANSWER)
+    shown = [text.strip() for text in heard(chat, "#log")]
+    assert any(text.endswith(PART) for text in shown)
     assert place.remembered(chat) == chat.said() == [NAME, ANSWER]
     one_answer(meter)
 
@@ -432,9 +445,7 @@ def test_a_new_conversation_and_back(place: Place, chat: Chat) -> None:
 def test_a_new_conversation_in_mid_answer(place: Place, chat: Chat) -> None:
     """The answer under way stays where it belongs."""
     meter = place.model.meter()
-    place.model.fault("stall", after_tokens=5)
-    chat.ask(NAME)
-    expect(chat.answer).to_have_text(PART)
+    stalls(place, chat)
     with chat.page.expect_event("requestfailed"):  # its page hangs up
         chat.button("New conversation").click()
     expect(chat.page.locator("article")).to_have_count(0)
@@ -454,10 +465,8 @@ def test_a_new_conversation_in_mid_answer(place: Place, chat: Chat) -> None:
 
 @pytest.mark.parametrize("how", ["button", "Escape"])
 def test_stop_keeps_what_came(place: Place, chat: Chat, how: str) -> None:
-    place.model.fault("stall", after_tokens=5)
     meter = place.model.meter()
-    chat.ask(NAME)
-    expect(chat.answer).to_have_text(PART)
+    stalls(place, chat)
     if how == "button":
         chat.button("Stop").click()
     else:
@@ -488,12 +497,8 @@ def test_stop_when_nobody_can_be_told(place: Place, chat: Chat) -> None:
     """The page stops; the model does when somebody comes back to stop it,
     or when the service has waited long enough."""
     meter = place.model.meter()
-    place.model.fault("stall", after_tokens=5)
-    chat.ask(NAME)
-    expect(chat.answer).to_have_text(PART)
-    place.wire.holds()
-    place.wire.dead = True
-    place.wire.drop()
+    stalls(place, chat)
+    place.wire.die()
     chat.button("Stop").click()
     expect(chat.page.locator(".note")).to_have_text("Stopped.")
     expect(chat.button("Send")).to_be_enabled()
@@ -511,10 +516,7 @@ def test_stop_when_nobody_can_be_told(place: Place, chat: Chat) -> None:
 def test_a_dropped_connection_is_resumed(place: Place, chat: Chat) -> None:
     meter = place.model.meter()
     record(chat, "#state")
-    place.wire.hold_within(7)
-    chat.ask(NAME)
-    expect(chat.answer).to_have_text(PART)
-    place.wire.holds()
+    is_held(place, chat)
     place.wire.drop()
     chat.shows(ANSWER)
     assert "Reconnecting…" in heard(chat, "#state")
@@ -539,9 +541,7 @@ def test_a_drop_before_the_first_token(place: Place, chat: Chat) -> None:
 def test_a_reload_resumes(place: Place, chat: Chat, when: str) -> None:
     meter = place.model.meter()
     if when == "in mid-answer":
-        place.model.fault("stall", after_tokens=5, seconds=2)
-        chat.ask(NAME)
-        expect(chat.answer).to_have_text(PART)
+        stalls(place, chat, seconds=5)
     else:
         place.model.pace(ttft=2)
         chat.ask(NAME)
@@ -582,12 +582,8 @@ def test_a_reload_while_a_tool_works(place: Place, chat: Chat) -> None:
 def test_it_gives_up_and_can_be_told_to_go_on(place: Place) -> None:
     chat = place.tab(clock=True)
     meter = place.model.meter()
-    place.wire.hold_within(7)
-    chat.ask(NAME)
-    expect(chat.answer).to_have_text(PART)
-    place.wire.holds()
-    place.wire.dead = True
-    place.wire.drop()
+    is_held(place, chat)
+    place.wire.die()
     gives_up(chat)
     expect(chat.notice).to_have_text("The connection is lost.")
     expect(chat.answer).to_have_text(PART)
@@ -603,10 +599,7 @@ def test_a_silent_connection_is_replaced(place: Place) -> None:
     chat = place.tab(clock=True)
     meter = place.model.meter()
     record(chat, "#state")
-    place.wire.hold_within(7)
-    chat.ask(NAME)
-    expect(chat.answer).to_have_text(PART)
-    place.wire.holds()
+    is_held(place, chat)
     chat.page.clock.run_for(61_000)
     eventually(lambda: "Reconnecting…" in heard(chat, "#state"), "it tries")
     chat.shows(ANSWER)
@@ -616,8 +609,7 @@ def test_a_silent_connection_is_replaced(place: Place) -> None:
 def test_a_question_that_never_arrived(place: Place) -> None:
     chat = place.tab(clock=True)
     expect(chat.button("Send")).to_be_enabled()
-    place.wire.dead = True
-    place.wire.drop()
+    place.wire.die()
     meter = place.model.meter()
     chat.ask(NAME)
     gives_up(chat)
@@ -796,9 +788,7 @@ def test_two_tabs_on_one_conversation(place: Place, chat: Chat) -> None:
     other = Chat(chat.page.context.new_page())
     other.page.goto(chat.page.url)
     expect(other.button("Send")).to_be_enabled()
-    place.model.fault("stall", after_tokens=5)
-    chat.ask(NAME)
-    expect(chat.answer).to_have_text(PART)
+    stalls(place, chat)
     other.ask("And I?")
     expect(other.notice).to_contain_text("did not get through")
     expect(other.box).to_have_value("And I?")
@@ -853,9 +843,7 @@ def test_what_a_screen_reader_gets(place: Place, chat: Chat) -> None:
         f"Answer: {ANSWER}"
     ]
     expect(chat.page.get_by_role("log")).to_have_attribute("aria-live", "off")
-    place.model.fault("stall", after_tokens=5)
-    chat.ask(NAME)
-    expect(chat.answer).to_have_text(PART)
+    stalls(place, chat)
     article = chat.page.get_by_role("article").last
     expect(article).to_have_attribute("aria-busy", "true")
     expect(chat.page.locator("body")).to_match_aria_snapshot(
@@ -945,9 +933,7 @@ def test_contrast(place: Place, theme: str) -> None:
     def contrast(selector: str) -> dict[str, float]:
         return chat.page.evaluate(CONTRAST, selector)
 
-    place.model.fault("stall", after_tokens=5)
-    chat.ask(NAME)
-    expect(chat.answer).to_have_text(PART)
+    stalls(place, chat)
     for selector in ("#state", "#send", "#stop"):
         assert contrast(selector)["text"] >= 4.5, selector
     chat.button("Stop").click()
@@ -1021,9 +1007,7 @@ def test_who_wants_no_motion_gets_none(place: Place, motion: str) -> None:
 
 
 def test_the_service_restarts(place: Place, chat: Chat) -> None:
-    place.model.fault("stall", after_tokens=5)
-    chat.ask(NAME)
-    expect(chat.answer).to_have_text(PART)
+    stalls(place, chat)
     place.process.stop(signal.SIGKILL)
     place.process.start(port=place.wire.port)
 

@@ -113,20 +113,16 @@ async def yields_async(graph, questions):
 
 
 NOT_STARTED = "⬜ 01.1 not started: replace the ..., run that cell, then check"
+NOT_USED = (
+    "❌ 01.1 the model behind `graph` saw 0 requests: use the argument, "
+    "nothing from the notebook"
+)
 BAD_ANSWERS = [
     (..., NOT_STARTED),
     (stub, NOT_STARTED),
     (one_line, NOT_STARTED),
-    (
-        half_done,
-        "❌ 01.1 the model behind `graph` saw 0 requests: use the argument, "
-        "nothing from the notebook",
-    ),
-    (
-        forgets_the_error,
-        "❌ 01.1 the model behind `graph` saw 0 requests: use the argument, "
-        "nothing from the notebook",
-    ),
+    (half_done, NOT_USED),
+    (forgets_the_error, NOT_USED),
     (None, "❌ 01.1 pass the function of the task; this is a NoneType"),
     ("stub", "❌ 01.1 pass the function of the task; this is a str"),
     (
@@ -247,32 +243,36 @@ async def computes_forever(graph, questions):
 
 
 async def sleeps(graph, questions):
-    time.sleep(4)  # noqa: ASYNC251
+    time.sleep(15)  # noqa: ASYNC251
 
 
 async def waits_for_its_own_loop(graph, questions):
     loop = asyncio.get_running_loop()
     run = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop)
-    return run.result(4)
+    return run.result(15)
 
 
 async def waits_for_a_thread(graph, questions):
-    await asyncio.to_thread(time.sleep, 4)
+    await asyncio.to_thread(time.sleep, 15)
 
 
 HANGING = {
     waits_forever: "await asyncio.Event().wait()",
     refuses_to_be_cancelled: "await asyncio.sleep(3600)",
-    sleeps: "time.sleep(4)  # noqa: ASYNC251",
-    waits_for_its_own_loop: "return run.result(4)",
-    waits_for_a_thread: "await asyncio.to_thread(time.sleep, 4)",
+    sleeps: "time.sleep(15)  # noqa: ASYNC251",
+    waits_for_its_own_loop: "return run.result(15)",
+    waits_for_a_thread: "await asyncio.to_thread(time.sleep, 15)",
 }
 
 
 async def test_answers_that_do_not_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(checks, "LIMIT", 2)
+    async def waits(answer: Any) -> str:
+        return str(await kit.result(answer, graph=None, questions=[]))
+
+    monkeypatch.setattr(checks, "judge_of", lambda _: waits)
+    monkeypatch.setattr(checks, "LIMIT", 10)
     monkeypatch.setattr(checks, "_slowness", lambda: 1)
     beats = 0
 
@@ -287,7 +287,7 @@ async def test_answers_that_do_not_end(
         *(checks.verdict("01.1", answer) for answer in HANGING)
     )
     heart.cancel()
-    said = "it did not finish within 2 s: it still waits at"
+    said = "it did not finish within 10 s: it still waits at"
     assert verdicts == [("❌", f"{said} `{at}`") for at in HANGING.values()]
     assert beats > 2, "the checks blocked the loop of the notebook"
 
@@ -404,6 +404,19 @@ async def test_a_check_never_uses_a_real_key(
     assert capsys.readouterr().out.startswith("✅ 00.1")
 
 
+def output_of(script: str) -> tuple[list[str], str]:
+    """What a script prints in a process of its own: lines, and errors."""
+    run = subprocess.run(
+        python(script),
+        env=os.environ | {"PYTHONUTF8": "1"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=140,
+    )
+    return run.stdout.splitlines(), run.stderr
+
+
 KERNEL = """
 import asyncio, sys
 from langchain_openai import ChatOpenAI
@@ -430,17 +443,9 @@ asyncio.run(later())
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize("pause", ["0", "5.5"])
 def test_a_check_leaves_the_models_of_a_notebook_alone(pause: str) -> None:
-    run = subprocess.run(
-        python(KERNEL.replace("{pause}", pause)),
-        env=os.environ | {"PYTHONUTF8": "1"},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=140,
-    )
-    said = run.stdout.splitlines()
+    said, errors = output_of(KERNEL.replace("{pause}", pause))
     assert said[1].startswith("❌ 00.1 the model behind `llm` saw 0 requests")
-    assert said[2:] == ["yes"], run.stderr
+    assert said[2:] == ["yes"], errors
 
 
 NEST = """
@@ -464,17 +469,9 @@ asyncio.run(both())
 @pytest.mark.timeout(150)
 def test_nest_asyncio_does_not_disturb_a_check() -> None:
     script = NEST.replace("{right}", inspect.getsource(right))
-    run = subprocess.run(
-        python(script),
-        env=os.environ | {"PYTHONUTF8": "1"},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=140,
-    )
-    first, second = run.stdout.splitlines()
+    (first, second), errors = output_of(script)
     assert (first[:6], second) == (
         "✅ 01.1",
         "❌ 02.2 nest_asyncio has changed asyncio in this kernel: restart it "
         "and leave nest_asyncio out",
-    ), run.stderr
+    ), errors

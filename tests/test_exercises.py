@@ -12,10 +12,12 @@ import gc
 import importlib
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
 
+from tests.wrong import changes, told
 from tools.build import ROOT
 from tools.tasks import (
     SOURCES,
@@ -31,14 +33,27 @@ HANGS = "it did not finish within 20 s"
 SOON = 6  # seconds; who hangs does so as well after these
 Verdict = tuple[str, str]
 
+
 # What there is to test is read, not imported: the libraries take seconds.
-CASES = [
-    (mark.func.id, mark.args[0].value, node.name)
-    for path in sorted((ROOT / "tests" / "wrong").glob("lab*.py"))
-    for node in ast.parse(path.read_text("utf-8")).body
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    for mark in node.decorator_list
-]
+def cases() -> Iterator[tuple[str, str, str]]:
+    """``wrong`` or ``right``, the task, and the name of each answer."""
+    for path in sorted((ROOT / "tests" / "wrong").glob("lab*.py")):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            for mark in getattr(node, "decorator_list", ()):
+                match mark:
+                    case ast.Call(
+                        ast.Name("wrong" | "right" as kind), [task, *_]
+                    ):
+                        yield kind, task.value, node.name
+            match node:
+                case ast.Expr(ast.Call(ast.Name("changed"), [task, text])):
+                    for sentence, name, _ in told(text.value):
+                        kind = "wrong" if sentence else "right"
+                        yield kind, task.value, name
+    yield from changes.listed()
+
+
+CASES = list(cases())
 WRONG = [(task, name) for kind, task, name in CASES if kind == "wrong"]
 RIGHT = [(task, name) for kind, task, name in CASES if kind == "right"]
 
@@ -81,6 +96,7 @@ async def judge_lab(lab: str) -> Judged:
 
     importlib.import_module(f"tests.wrong.lab{lab}")
     listed = [case for case in wrong.CASES if case.task[:2] == lab]
+    listed += changes.cases(lab)
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def judge(task: str, answer: Answer, **limit: float) -> Verdict:

@@ -17,7 +17,6 @@ from workshop.checks.kit import (
     chat_graph,
     count,
     failures,
-    kitchen,
     leave,
     start,
     stop,
@@ -93,12 +92,6 @@ async def test_a_blocking_call_is_named() -> None:
     model.release()
     await free
     assert model.watch.blocking[1:] == [None]
-
-
-async def test_a_kitchen_says_what_the_model_got() -> None:
-    async with kitchen(count, ttft=0) as place:
-        await place.llm.ainvoke([("system", "Be kind."), ("user", "Soup?")])
-    assert place.got() == ["Be kind.", "Soup?"]
 
 
 def test_a_count_has_its_grammar() -> None:

@@ -86,6 +86,16 @@ async def test_a_port_that_is_taken_is_named() -> None:
             await serve(app, port=port).start()
 
 
+async def test_it_does_not_set_up_the_loggers_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr("logging.config.dictConfig", calls.append)
+    async with serve(app):
+        pass
+    assert calls == []
+
+
 async def test_it_keeps_what_the_app_raised() -> None:
     site = serve(app)
     async with site as url:

@@ -63,6 +63,9 @@ class Site:
             uvicorn.Config(
                 self._noting_errors,
                 interface="asgi3",
+                # One that set the loggers up would for a moment let those
+                # of another thread write to the cell.
+                log_config=None,
                 log_level="critical",
                 timeout_graceful_shutdown=self._patience,
             )

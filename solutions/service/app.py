@@ -7,7 +7,7 @@ import gc
 import html
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from inspect import isawaitable
 from pathlib import Path
@@ -43,11 +43,16 @@ AWAY = "the database cannot be used at the moment"
 
 class EventStream(StreamingResponse):
     """Server-sent events, encoded, to one reader; `local` is the run, if it
-    is of this process, to be told when that reader has left. FastAPI's own
-    EventSourceResponse has sent 200 before the events' first line runs."""
+    is of this process, to be told when that reader has left. With `first` the
+    status waits for what it says first. FastAPI's own EventSourceResponse has
+    sent 200 before the events' first line runs."""
 
     def __init__(
-        self, events: AsyncIterator[bytes], run: str, local: Run | None = None
+        self,
+        events: AsyncIterator[bytes],
+        run: str,
+        local: Run | None = None,
+        first: bool = False,
     ) -> None:
         headers = {
             "Cache-Control": "no-cache",
@@ -56,7 +61,7 @@ class EventStream(StreamingResponse):
         }
         kind = "text/event-stream"
         super().__init__(events, headers=headers, media_type=kind)
-        self.local = local
+        self.local, self.first = local, first
         if local:
             local.attach()
 
@@ -66,6 +71,14 @@ class EventStream(StreamingResponse):
         finally:
             if self.local:
                 self.local.detach()
+
+    async def stream_response(self, send: Any) -> None:
+        """Raises the HTTPException of a run that failed before."""
+        if self.local and self.first:
+            await self.local.begun.wait()
+            if self.local.refused and not self.local.parts:
+                raise self.local.refused
+        await super().stream_response(send)
 
 
 Name = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -241,14 +254,7 @@ async def started(request: Request, user: str, *values: Any) -> Response:
     if isinstance(run, str):  # a request that came before
         return await followed(runs, user, run, 0)
     logs.about.set({"run": run.id, "thread": run.thread})
-    run.attach()
-    try:
-        await first_of(run.begun.wait(), hung_up(request))
-        if run.refused and run.parts == []:
-            raise run.refused
-        return EventStream(run.follow(0), run.id, run)
-    finally:
-        run.detach()
+    return EventStream(run.follow(0), run.id, run, first=True)
 
 
 async def followed(runs: Runs, user: str, run: str, last: int) -> Response:
@@ -269,22 +275,6 @@ async def about_run(runs: Runs, user: str, run: str) -> None:
     if thread is None:
         raise refusal(404, "no such run")
     logs.about.set({"run": run, "thread": thread})
-
-
-async def first_of(*waits: Coroutine[Any, Any, Any]) -> None:
-    """Wait until one of them has ended, and cancel the others."""
-    tasks = [asyncio.create_task(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-async def hung_up(request: Request) -> None:
-    """Wait until the client has closed the connection."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 # --- the application

@@ -17,6 +17,7 @@ from service.store import Event
 
 BATCH = 500  # events that are sent at once
 FINAL = ("done", "error")
+WAITING: set[str] = set()  # runs whose readers have got no words yet
 
 
 @dataclass
@@ -175,6 +176,8 @@ class Run:
         while True:
             batch = self.events[number : number + BATCH]
             yield b"".join(map(Event.encode, batch)) or b": ping\n\n"
+            if self.begun.is_set():
+                WAITING.discard(self.id)
             number += len(batch)
             if batch and batch[-1].name in FINAL:
                 return

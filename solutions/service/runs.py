@@ -40,7 +40,7 @@ from service.memory import (
     said,
 )
 from service.model import is_too_long
-from service.run import FINAL, Part, Run
+from service.run import FINAL, WAITING, Part, Run
 from service.settings import Settings
 from service.store import (
     GAP,
@@ -110,6 +110,7 @@ class Runs:
         run = Run(owner, thread, question, self.settings.resume_grace)
         values = (run.id, owner, thread, question, token, answer is not None)
         self.runs[run.id] = run
+        WAITING.add(run.id)
         UNDER_WAY.set(len(self.runs))
         try:
             begun = await self._begin(*values)
@@ -138,6 +139,7 @@ class Runs:
 
     def _forget(self, run: Run) -> None:
         self.runs.pop(run.id, None)
+        WAITING.discard(run.id)
         UNDER_WAY.set(len(self.runs))
 
     async def _answer(self, run: Run, begun: Begun, answer: Any) -> None:

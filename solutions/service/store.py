@@ -24,8 +24,7 @@ from fastapi import HTTPException
 from fastapi.sse import format_sse_event
 from langgraph.checkpoint.base import CheckpointTuple
 
-PATIENCE = 5  # seconds that a caller waits for the database
-QUEUE = 60  # and for its turn, as long as the database works
+PATIENCE = 5  # seconds that a caller waits while the database does nothing
 GAP = 1_000_000  # more events than any worker can lose by dying
 # After these a question is forgotten, unless something was answered.
 LEFT_OUT = {"stopped", "left", "interrupted", "timeout", "failed"}
@@ -171,27 +170,32 @@ def reads(method: Any, write: bool = False) -> Any:
     async def awaited(self: Store, *args: Any) -> Any:
         def work() -> Any:
             with self.transaction(write) as db:
-                return method(self, db, *args)
+                found = method(self, db, *args)
+            self.done[write] += 1
+            return found
 
-        # A busy machine is no broken database: who is queued may wait longer.
-        queue = PATIENCE if self.failing else QUEUE
-        try:
-            async with (
-                asyncio.timeout(queue),
-                self.writers if write else self.readers,
-                asyncio.timeout(PATIENCE),
-            ):
+        async def in_turn() -> Any:
+            async with self.queues[write]:
                 # Who gives up leaves the thread alone: it is a daemon's.
-                found = await to_thread.run_sync(
+                return await to_thread.run_sync(
                     work, abandon_on_cancel=True, limiter=self.threads
                 )
-            self.failing = False
-            return found
+
+        call, done = asyncio.create_task(in_turn()), -1
+        try:
+            # A busy machine is no broken database: others get on there.
+            while not call.done():
+                if done == self.done[write]:
+                    raise Unavailable("it does nothing")
+                done = self.done[write]
+                await asyncio.wait([call], timeout=PATIENCE)
+            return await call
         except self.api.DataError:
             raise  # it would never take this
         except (self.api.Error, OSError) as error:
-            self.failing = True
             raise Unavailable(str(error).partition("\n")[0]) from error
+        finally:
+            call.cancel()
 
     return awaited
 
@@ -209,10 +213,10 @@ class Store:
     def __init__(self, threads: int) -> None:
         self.worker = secrets.randbits(31)
         self.bells: WeakValueDictionary[str, Bell] = WeakValueDictionary()
-        self.readers = CapacityLimiter(threads)
-        self.writers = CapacityLimiter(threads)
+        # Who reads, and who writes: they do not wait for each other.
+        self.queues = CapacityLimiter(threads), CapacityLimiter(threads)
+        self.done = [0, 0]
         self.threads = CapacityLimiter(1000)
-        self.failing = False
 
     def transaction(self, write: bool) -> AbstractContextManager[Db]:
         raise NotImplementedError

@@ -1,30 +1,17 @@
 """Answers to the check of lesson 01 and to lab 01."""
 
 import asyncio
-import threading
 
 import openai
 from langchain.agents import create_agent
-from langchain_core.runnables import RunnableLambda
 from langchain_openai import ChatOpenAI
-from langgraph.graph import START, MessagesState, StateGraph
 
-from tests.wrong import right, wrong
+from tests.wrong import changed, right, wrong
 from workshop.model import practice_model
-
-IN_TURN = "the calls ran one after another: at most 1 request was in flight"
-NOT_USED = (
-    "the model behind `graph` saw 0 requests: use the argument, nothing "
-    "from the notebook"
-)
 
 
 def ask(question):
     return {"messages": [("user", question)]}
-
-
-def order(table):
-    return ask(f"Table {table} orders the soup")
 
 
 async def answer(graph, question):
@@ -43,257 +30,255 @@ def notebook_graph():
     return create_agent(llm, tools=[])
 
 
-def one_node(node):
-    builder = StateGraph(MessagesState)
-    builder.add_node("reply", node)
-    builder.add_edge(START, "reply")
-    return builder.compile()
+changed(
+    "01.0",
+    """
+    at most 1 of 3 requests were in flight at once
+    - states = await asyncio.gather(*calls)
+    + states = [await call for call in calls]
 
+    the list holds dict, not texts
+    - return [state["messages"][-1].text for state in states]
+    + return states
 
-# --- 01.0
+    2 texts came back for 3 questions
+    - calls = [graph.ainvoke(order(table)) for table in range(tables)]
+    + calls = [graph.ainvoke(order(table)) for table in range(1, tables)]
 
+    a bug in a node was swallowed: let it out
+    - states = await asyncio.gather(*calls)
+    - return [state["messages"][-1].text for state in states]
+    + states = await asyncio.gather(*calls, return_exceptions=True)
+    + return [s if isinstance(s, Exception) else s["messages"][-1].text
+    +     for s in states]
 
-@wrong("01.0", IN_TURN)
-async def awaits_in_a_comprehension(graph, tables):
-    states = [await graph.ainvoke(order(n)) for n in range(tables)]
-    return [state["messages"][-1].text for state in states]
-
-
-@wrong("01.0", "the list holds dict, not texts")
-async def returns_the_states(graph, tables):
-    return await asyncio.gather(
-        *(graph.ainvoke(order(n)) for n in range(tables))
-    )
-
-
-@wrong("01.0", "2 texts came back for 3 questions")
-async def starts_the_range_at_one(graph, tables):
-    calls = [graph.ainvoke(order(n)) for n in range(1, tables)]
-    states = await asyncio.gather(*calls)
-    return [state["messages"][-1].text for state in states]
-
-
-@wrong(
-    "01.0", "a call failed (a bug in a node), and its error did not pass on"
+    the list holds calls that nobody awaited
+    - states = await asyncio.gather(*calls)
+    - return [state["messages"][-1].text for state in states]
+    + return calls
+    """,
 )
-async def gathers_the_errors_of_tables(graph, tables):
-    calls = [answer_one(graph, table) for table in range(tables)]
-    return await asyncio.gather(*calls, return_exceptions=True)
-
-
-async def answer_one(graph, table):
-    state = await graph.ainvoke(order(table))
-    return state["messages"][-1].text
-
-
-@wrong("01.0", "the list holds calls that nobody awaited")
-async def forgets_gather(graph, tables):
-    return [graph.ainvoke(order(n)) for n in range(tables)]
-
 
 # --- 01.1
 
+changed(
+    "01.1",
+    """
+    at most 1 of 3 requests were in flight at once
+    - return await asyncio.gather(*answers)
+    + return [await answer for answer in answers]
 
-@wrong("01.1", IN_TURN)
-async def awaits_in_the_loop(graph, questions):
-    texts = []
-    for question in questions:
-        texts.append(await answer(graph, question))
-    return texts
+    the list holds calls that nobody awaited
+    - return await asyncio.gather(*answers)
+    + return answers
 
+    the texts are in another order than the questions
+    - return await asyncio.gather(*answers)
+    + return [await call for call in asyncio.as_completed(answers)]
 
-@wrong("01.1", "the list holds calls that nobody awaited")
-async def returns_coroutines(graph, questions):
-    return [answer(graph, question) for question in questions]
+    the texts are in another order than the questions
+    - return await asyncio.gather(*answers)
+    + return sorted(await asyncio.gather(*answers))
 
+    `for chunk, _ in graph.stream(asked, stream_mode="messages"):` blocks the
+    event loop: nothing else runs meanwhile
+    - async for chunk, _ in graph.astream(asked, stream_mode="messages"):
+    + for chunk, _ in graph.stream(asked, stream_mode="messages"):
 
-@wrong("01.1", "the texts are in another order than the questions")
-async def takes_them_as_completed(graph, questions):
-    calls = [answer(graph, question) for question in questions]
-    return [await call for call in asyncio.as_completed(calls)]
+    the list holds dict, not texts
+    - text = ""
+    - async for chunk, _ in graph.astream(asked, stream_mode="messages"):
+    -     text += chunk.text
+    - return text
+    + return await graph.ainvoke(asked)
+
+    at most 2 of 3 requests were in flight at once
+    - async for chunk, _ in graph.astream(asked, stream_mode="messages"):
+    -     text += chunk.text
+    + async with turn:
+    +     state = await graph.ainvoke(asked)
+    + text = state["messages"][-1].text
+    @@
+    - answers = [answer(question) for question in questions]
+    + turn = asyncio.Semaphore(2)
+    + answers = [answer(question) for question in questions]
+
+    the texts are not what the graph replied
+    - answers = [answer(question) for question in questions]
+    + answers = [answer(questions[-1]) for question in questions]
+
+    3 questions took 6 requests
+    - return await asyncio.gather(*answers)
+    + await asyncio.gather(*answers)
+    + return await asyncio.gather(*map(answer, questions))
+
+    it returned None, not a list of texts: is a `return` missing?
+    - return await asyncio.gather(*answers)
+    + await asyncio.gather(*answers)
+
+    it returned an async generator, not a list of texts
+    - return await asyncio.gather(*answers)
+    + for text in await asyncio.gather(*answers):
+    +     yield text
+
+    3 texts came back for 70 questions
+    - answers = [answer(question) for question in questions]
+    + answers = [answer(question) for question in questions[:3]]
+
+    a bug in a node was swallowed: let it out
+    - return await asyncio.gather(*answers)
+    + return await asyncio.gather(*answers, return_exceptions=True)
+
+    no connection was swallowed: let it out
+    - async for chunk, _ in graph.astream(asked, stream_mode="messages"):
+    -     text += chunk.text
+    - return text
+    + import openai
+    + try:
+    +     state = await graph.ainvoke(asked)
+    + except openai.APIError:
+    +     return "sorry"
+    + return state["messages"][-1].text
+
+    a run had the questions of others, too
+    - asked = {"messages": [("user", question)]}
+    + before.append(("user", question))
+    + asked = {"messages": [*before]}
+    @@
+    - answers = [answer(question) for question in questions]
+    + before = []
+    + answers = [answer(question) for question in questions]
+
+    ✅
+    - answers = [answer(question) for question in questions]
+    - return await asyncio.gather(*answers)
+    + tasks = [asyncio.create_task(answer(q)) for q in questions]
+    + return [await task for task in tasks]
+
+    ✅
+    - answers = [answer(question) for question in questions]
+    - return await asyncio.gather(*answers)
+    + async with asyncio.TaskGroup() as group:
+    +     tasks = [group.create_task(answer(q)) for q in questions]
+    + return [task.result() for task in tasks]
+
+    ✅
+    - answers = [answer(question) for question in questions]
+    - return await asyncio.gather(*answers)
+    + asked = [{"messages": [("user", text)]} for text in questions]
+    + states = await graph.abatch(asked)
+    + return [state["messages"][-1].text for state in states]
+    """,
+)
 
 
 @wrong(
     "01.1",
-    '`state = graph.invoke({"messages": [("user", question)]})` blocks the '
-    "event loop: nothing else runs meanwhile",
+    "the model behind `graph` saw 0 requests: use the argument, nothing from "
+    "the notebook",
 )
-async def gathers_sync_calls(graph, questions):
-    async def answer(question):
-        state = graph.invoke({"messages": [("user", question)]})
-        return state["messages"][-1].text
-
-    return await asyncio.gather(*map(answer, questions))
-
-
-@wrong("01.1", "the list holds dict, not texts")
-async def returns_states(graph, questions):
-    return await asyncio.gather(*(graph.ainvoke(ask(q)) for q in questions))
-
-
-@wrong("01.1", "at most 2 of 3 requests were in flight at once")
-async def keeps_a_semaphore(graph, questions):
-    turn = asyncio.Semaphore(2)
-
-    async def one(question):
-        async with turn:
-            return await answer(graph, question)
-
-    return await asyncio.gather(*map(one, questions))
-
-
-@wrong("01.1", "the texts are not what the graph replied")
-async def asks_the_last_three_times(graph, questions):
-    calls = []
-    for question in questions:
-        calls.append(lambda: answer(graph, question))  # noqa: B023
-    return await asyncio.gather(*(call() for call in calls))
-
-
-@wrong("01.1", "3 questions took 6 requests")
-async def asks_twice(graph, questions):
-    await asyncio.gather(*(answer(graph, q) for q in questions))
-    return await asyncio.gather(*(answer(graph, q) for q in questions))
-
-
-@wrong("01.1", NOT_USED)
 async def uses_the_graph_of_the_notebook(graph, questions):
     agent = notebook_graph()
     return await asyncio.gather(*(answer(agent, q) for q in questions))
 
 
-@wrong(
-    "01.1",
-    "it returned None, not a list of texts: is a `return` missing?",
-)
-async def forgets_return(graph, questions):
-    await asyncio.gather(*(answer(graph, q) for q in questions))
-
-
-@wrong("01.1", "it returned an async generator, not a list of texts")
-async def yields_the_texts(graph, questions):
-    for text in await asyncio.gather(*(answer(graph, q) for q in questions)):
-        yield text
-
-
-@wrong("01.1", "the texts are in another order than the questions")
-async def sorts_them(graph, questions):
-    return sorted(await asyncio.gather(*(answer(graph, q) for q in questions)))
-
-
-@wrong("01.1", "3 texts came back for 70 questions")
-async def knows_three(graph, questions):
-    calls = [answer(graph, questions[n]) for n in (0, 1, 2)]
-    return await asyncio.gather(*calls)
-
-
-@wrong(
-    "01.1", "a call failed (a bug in a node), and its error did not pass on"
-)
-async def gathers_the_errors(graph, questions):
-    calls = [answer(graph, question) for question in questions]
-    return await asyncio.gather(*calls, return_exceptions=True)
-
-
-@right("01.1")
-async def joins_the_tokens(graph, questions):
-    async def answer(question):
-        order = {"messages": [("user", question)]}
-        stream = graph.astream(order, stream_mode="messages")
-        return "".join([chunk.text async for chunk, _ in stream])
-
-    return await asyncio.gather(*map(answer, questions))
-
-
-@right("01.1")
-async def awaits_tasks_later(graph, questions):
-    tasks = [asyncio.create_task(answer(graph, q)) for q in questions]
-    return [await task for task in tasks]
-
-
-@right("01.1")
-async def uses_a_task_group(graph, questions):
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(answer(graph, q)) for q in questions]
-    return [task.result() for task in tasks]
-
-
-@right("01.1")
-async def uses_abatch(graph, questions):
-    states = await graph.abatch([ask(question) for question in questions])
-    return [state["messages"][-1].text for state in states]
-
-
 # --- 01.2
 
-
-HELD = "each call held a thread: however large their pool is, it is a limit"
-
-
-@wrong("01.2", HELD)
-def leaves_a_def_node(llm):
-    def reply(state):
-        return {"messages": [llm.invoke(state["messages"])]}
-
-    return one_node(reply)
-
-
-@wrong("01.2", HELD)
-def sends_invoke_to_a_thread(llm):
-    async def reply(state):
-        message = await asyncio.to_thread(llm.invoke, state["messages"])
-        return {"messages": [message]}
-
-    return one_node(reply)
-
-
-@wrong(
+changed(
     "01.2",
-    '`return {"messages": [llm.invoke(state["messages"])]}` blocks the event '
-    "loop: at most 1 request was in flight",
+    """
+    each call held a thread, and their pool is a limit
+    - async def reply(state):
+    -     message = await llm.ainvoke(state["messages"])
+    + def reply(state):
+    +     message = llm.invoke(state["messages"])
+
+    each call held a thread, and their pool is a limit
+    - async def reply(state):
+    -     message = await llm.ainvoke(state["messages"])
+    + def reply(state):
+    +     message = asyncio.run(llm.ainvoke(state["messages"]))
+
+    `message = llm.invoke(state["messages"])` blocks the event loop: at most 1
+    request was in flight
+    - message = await llm.ainvoke(state["messages"])
+    + message = llm.invoke(state["messages"])
+
+    it did not finish within 20 s: it still waits at `with turn:`
+    - async def reply(state):
+    -     message = await llm.ainvoke(state["messages"])
+    + import threading
+    + turn = threading.Lock()
+    + async def reply(state):
+    +     with turn:
+    +         message = await llm.ainvoke(state["messages"])
+
+    it returned a StateGraph, not a compiled graph
+    - return graph_of(reply)
+    + builder = StateGraph(MessagesState)
+    + builder.add_node("reply", reply)
+    + return builder.add_edge(START, "reply")
+
+    the reply of the model was not added to `messages`
+    - return {"messages": [message]}
+
+    it returned a coroutine, not a compiled graph
+    - def build(llm):
+    + async def build(llm):
+
+    the node returned a coroutine: is an `await` missing?
+    - message = await llm.ainvoke(state["messages"])
+    + message = llm.ainvoke(state["messages"])
+
+    20 calls of the graph asked the model 1 time: each asks it
+    - async def reply(state):
+    -     message = await llm.ainvoke(state["messages"])
+    + shared = []
+    + async def reply(state):
+    +     if not shared:
+    +         call = llm.ainvoke(state["messages"])
+    +         shared.append(asyncio.ensure_future(call))
+    +     message = await shared[0]
+
+    at most 30 of 70 requests were in flight: a lock or a semaphore holds the
+    others back
+    - async def reply(state):
+    -     message = await llm.ainvoke(state["messages"])
+    + turn = asyncio.Semaphore(30)
+    + async def reply(state):
+    +     async with turn:
+    +         message = await llm.ainvoke(state["messages"])
+
+    the reply of the model was not added to `messages`
+    - return {"messages": [message]}
+    + return {"messages": [("ai", message.text.strip())]}
+
+    the model did not get the messages of the state
+    - message = await llm.ainvoke(state["messages"])
+    + message = await llm.ainvoke(state["messages"][-1:])
+
+    a bug in a node was swallowed: let it out
+    - message = await llm.ainvoke(state["messages"])
+    + try:
+    +     message = await llm.ainvoke(state["messages"])
+    + except Exception:
+    +     message = ("ai", "sorry")
+
+    ✅
+    - message = await llm.ainvoke(state["messages"])
+    + text = ""
+    + async for chunk in llm.astream(state["messages"]):
+    +     text += chunk.text
+    + message = ("ai", text)
+
+    ✅
+    - return graph_of(reply)
+    + from langchain_core.runnables import RunnableLambda
+    + def in_thread(state):
+    +     return {"messages": [llm.invoke(state["messages"])]}
+    + return graph_of(RunnableLambda(in_thread, reply))
+    """,
 )
-def only_writes_async_before_def(llm):
-    async def reply(state):
-        return {"messages": [llm.invoke(state["messages"])]}
-
-    return one_node(reply)
-
-
-@wrong(
-    "01.2",
-    "it did not finish within 20 s: it still waits at `with turn:`",
-)
-def holds_a_thread_lock(llm):
-    turn = threading.Lock()
-
-    async def reply(state):
-        with turn:
-            return {"messages": [await llm.ainvoke(state["messages"])]}
-
-    return one_node(reply)
-
-
-@wrong("01.2", "it returned a StateGraph, not a compiled graph")
-def forgets_compile(llm):
-    async def reply(state):
-        return {"messages": [await llm.ainvoke(state["messages"])]}
-
-    builder = StateGraph(MessagesState)
-    builder.add_node("reply", reply)
-    return builder.add_edge(START, "reply")
-
-
-@wrong("01.2", "the graph ended without a reply in `messages`")
-def forgets_the_update(llm):
-    async def reply(state):
-        await llm.ainvoke(state["messages"])
-
-    return one_node(reply)
-
-
-@wrong("01.2", "it returned a coroutine, not a compiled graph")
-async def makes_build_async(llm):
-    return notebook_graph()
 
 
 @wrong(
@@ -306,117 +291,5 @@ def uses_the_llm_of_the_notebook(llm):
 
 
 @right("01.2")
-def streams_in_the_node(llm):
-    async def reply(state):
-        text = ""
-        async for chunk in llm.astream(state["messages"]):
-            text += chunk.text
-        return {"messages": [("ai", text)]}
-
-    return one_node(reply)
-
-
-@right("01.2")
 def uses_an_agent(llm):
     return create_agent(llm, tools=[])
-
-
-@wrong("01.2", HELD)
-def runs_a_loop_in_each_thread(llm):
-    def reply(state):
-        return {"messages": [asyncio.run(llm.ainvoke(state["messages"]))]}
-
-    return one_node(reply)
-
-
-@wrong("01.2", "the node returned a coroutine: is an `await` missing?")
-def forgets_await(llm):
-    async def reply(state):
-        return {"messages": [llm.ainvoke(state["messages"])]}
-
-    return one_node(reply)
-
-
-@wrong(
-    "01.2",
-    "20 calls of the graph asked the model 1 time: each asks it",
-)
-def shares_one_future(llm):
-    shared = []
-
-    async def reply(state):
-        if not shared:
-            call = llm.ainvoke(state["messages"])
-            shared.append(asyncio.ensure_future(call))
-        return {"messages": [await shared[0]]}
-
-    return one_node(reply)
-
-
-@wrong(
-    "01.2",
-    "at most 30 of 70 requests were in flight: a lock or a semaphore holds "
-    "the others back",
-)
-def lets_thirty_through(llm):
-    turn = asyncio.Semaphore(30)
-
-    async def reply(state):
-        async with turn:
-            return {"messages": [await llm.ainvoke(state["messages"])]}
-
-    return one_node(reply)
-
-
-@wrong("01.2", "the model did not get the messages of the state")
-def sends_the_last_message_only(llm):
-    async def reply(state):
-        return {"messages": [await llm.ainvoke(state["messages"][-1:])]}
-
-    return one_node(reply)
-
-
-@right("01.2")
-def has_both_forms(llm):
-    def reply(state):
-        return {"messages": [llm.invoke(state["messages"])]}
-
-    async def areply(state):
-        return {"messages": [await llm.ainvoke(state["messages"])]}
-
-    return one_node(RunnableLambda(reply, areply))
-
-
-@wrong(
-    "01.1",
-    "a call failed (no connection), and its error did not pass on",
-)
-async def hides_what_the_client_raises(graph, questions):
-    async def one(question):
-        try:
-            return await answer(graph, question)
-        except openai.APIError:
-            return "sorry"
-
-    return await asyncio.gather(*map(one, questions))
-
-
-@wrong("01.1", "a run had the questions of others, too")
-async def asks_with_all_that_was_asked(graph, questions):
-    asked, calls = [], []
-    for question in questions:
-        asked.append(("user", question))
-        calls.append(graph.ainvoke({"messages": [*asked]}))
-    states = await asyncio.gather(*calls)
-    return [state["messages"][-1].text for state in states]
-
-
-@wrong("01.2", "the model failed (a bug in a node), and the graph hid it")
-def says_sorry(llm):
-    async def reply(state):
-        try:
-            return {"messages": [await llm.ainvoke(state["messages"])]}
-        except Exception:
-            return {"messages": [("ai", "sorry")]}
-
-    return one_node(reply)

@@ -1,681 +1,283 @@
-"""Wrong answers to the check of lesson 09 and to lab 09."""
+"""Wrong answers, and right ones, to lesson 09 and lab 09."""
 
-import asyncio
-from typing import Annotated
-from uuid import uuid4
+from tests.wrong import changed
 
-import openai
-from fastapi import Depends, FastAPI, Header, HTTPException
-from fastapi.sse import EventSourceResponse, ServerSentEvent
-
-from tests.wrong import right, wrong
-
-# --- 09.0
-
-
-@wrong(
+changed(
     "09.0",
-    "for [] it raised IndexError: a stream may be cut before its first event",
+    """
+    for [] it raised IndexError: a stream may be cut before its first event
+    - last = names[-1] if names else "nothing"
+    + last = names[-1]
+
+    for ['token'] it said 'complete', not 'cut'
+    - return {"done": "complete", "error": "failed"}.get(last, "cut")
+    + return "failed" if "error" in names else "complete"
+
+    for ['token'] it said 'failed', not 'cut'
+    - return {"done": "complete", "error": "failed"}.get(last, "cut")
+    + return "complete" if "done" in names else "failed"
+
+    it returned a bool, not a text
+    - return {"done": "complete", "error": "failed"}.get(last, "cut")
+    + return last == "done"
+
+    it is a plain `def`: nothing is awaited
+    - def how_it_ended(names):
+    + async def how_it_ended(names):
+
+    ✅
+    - last = names[-1] if names else "nothing"
+    - return {"done": "complete", "error": "failed"}.get(last, "cut")
+    + if "done" in names:
+    +     return "complete"
+    + return "failed" if "error" in names else "cut"
+    """,
 )
-def looks_at_the_last(names):
-    return {"done": "complete", "error": "failed"}.get(names[-1], "cut")
 
-
-@wrong(
-    "09.0",
-    "for ['token'] it said 'complete', not 'cut'",
-)
-def believes_in_the_end(names):
-    return "failed" if "error" in names else "complete"
-
-
-@wrong(
-    "09.0",
-    "for ['token'] it said 'failed', not 'cut'",
-)
-def calls_it_failed(names):
-    return "complete" if "done" in names else "failed"
-
-
-@wrong(
-    "09.0",
-    "it returned a bool, not a text",
-)
-def returns_a_bool(names):
-    return bool(names) and names[-1] == "done"
-
-
-@wrong(
-    "09.0",
-    "it is a plain `def`: nothing is awaited",
-)
-async def is_async(names):
-    return "complete"
-
-
-@right("09.0")
-def asks_for_membership(names):
-    if "done" in names:
-        return "complete"
-    if "error" in names:
-        return "failed"
-    return "cut"
-
-
-# --- 09.1
-
-
-def token(text):
-    return ServerSentEvent(event="token", data={"text": text})
-
-
-def end(name):
-    return ServerSentEvent(event=name, data={})
-
-
-async def pieces(graph, question):
-    ask = {"messages": [("user", question)]}
-    async for part, _ in graph.astream(ask, stream_mode="messages"):
-        if part.type == "AIMessageChunk" and part.text:
-            yield part.text
-
-
-@wrong(
+changed(
     "09.1",
-    "a whole answer ends with `token`, not `done`",
+    """
+    a whole answer ends with `token`, not `done`
+    - yield ServerSentEvent(event="done", data={})
+    + pass
+
+    an answer with a bug in a node says `done` as well as `error`: only what is
+    whole is done
+    - else:
+    + finally:
+
+    an answer with a bug in a node just ends: catch what was raised, and yield
+    `error`
+    - except Exception as error:
+    + except httpx2.HTTPError as error:
+
+    `error` quotes the exception, and a key in it
+    - yield ServerSentEvent(event="error", data={"code": code})
+    + yield ServerSentEvent(event="error", data={}, comment=str(error))
+
+    `error` quotes the exception, and a key in it
+    - code = type(error).__name__
+    + code = getattr(error, "message", type(error).__name__)
+
+    `done` has no data, and browsers drop an event without any
+    - yield ServerSentEvent(event="done", data={})
+    + yield ServerSentEvent(event="done")
+
+    the data of a token is "Soup", not {"text": "…"}
+    - yield ServerSentEvent(event="token", data={"text": text})
+    + yield ServerSentEvent(event="token", data=text)
+
+    no event is called `token`, only message, done
+    - yield ServerSentEvent(event="token", data={"text": text})
+    + yield ServerSentEvent(data={"text": text})
+
+    what a tool returned was sent as a piece of the answer
+    - async for text in said(graph, question):
+    -     yield ServerSentEvent(event="token", data={"text": text})
+    + given = {"messages": [("user", question)]}
+    + async for part, _ in graph.astream(given, stream_mode="messages"):
+    +     if part.text:
+    +         yield ServerSentEvent(event="token", data={"text": part.text})
+
+    nothing was streamed: it came when the model had finished
+    - async for text in said(graph, question):
+    + for text in [text async for text in said(graph, question)]:
+
+    its reader was cancelled, and it swallowed that
+    - except Exception as error:
+    + except BaseException as error:
+
+    of an answer that failed after 2 tokens 4 came
+    - try:
+    + try:
+    +     async for text in said(graph, question):
+    +         yield ServerSentEvent(event="token", data={"text": text})
+    +     yield ServerSentEvent(event="done", data={})
+    +     return
+    + except Exception:
+    +     pass
+    + try:
+
+    it yields a dict, not a ServerSentEvent
+    - yield ServerSentEvent(event="token", data={"text": text})
+    + yield {"event": "token", "data": {"text": text}}
+
+    a whole answer ends with `error`, not `done`
+    - yield ServerSentEvent(event="done", data={})
+    + name = "done" if "text" in locals() else "error"
+    + yield ServerSentEvent(event=name, data={})
+
+    ✅
+    - yield ServerSentEvent(event="done", data={})
+    + yield ServerSentEvent(event="done", raw_data="{}")
+    """,
 )
-async def only_yields_tokens(graph, question):
-    async for text in pieces(graph, question):
-        yield token(text)
 
-
-@wrong(
-    "09.1",
-    "an answer with a bug in a node says `done` as well as `error`: "
-    "only what is whole is done",
-)
-async def is_done_in_any_case(graph, question):
-    try:
-        async for text in pieces(graph, question):
-            yield token(text)
-    except Exception:
-        yield end("error")
-    yield end("done")
-
-
-@wrong(
-    "09.1",
-    "an answer with a bug in a node just ends: catch what was raised, "
-    "and yield `error`",
-)
-async def knows_only_the_model(graph, question):
-    try:
-        async for text in pieces(graph, question):
-            yield token(text)
-    except openai.APIError:
-        yield end("error")
-    else:
-        yield end("done")
-
-
-@wrong(
-    "09.1",
-    "`error` quotes the exception, and a key in it",
-)
-async def quotes_it_in_a_comment(graph, question):
-    try:
-        async for text in pieces(graph, question):
-            yield token(text)
-    except Exception as error:
-        yield ServerSentEvent(event="error", data={}, comment=str(error))
-    else:
-        yield end("done")
-
-
-@wrong(
-    "09.1",
-    "`done` has no data, and browsers drop an event without any",
-)
-async def has_no_data(graph, question):
-    try:
-        async for text in pieces(graph, question):
-            yield token(text)
-    except Exception:
-        yield end("error")
-    else:
-        yield ServerSentEvent(event="done")
-
-
-@wrong(
-    "09.1",
-    'the data of a token is "Soup", not {"text": "…"}',
-)
-async def sends_plain_texts(graph, question):
-    try:
-        async for text in pieces(graph, question):
-            yield ServerSentEvent(event="token", data=text)
-    except Exception:
-        yield end("error")
-    else:
-        yield end("done")
-
-
-@wrong(
-    "09.1",
-    "no event is called `token`, only message, done",
-)
-async def has_no_names(graph, question):
-    try:
-        async for text in pieces(graph, question):
-            yield ServerSentEvent(data={"text": text})
-    except Exception:
-        yield end("error")
-    else:
-        yield end("done")
-
-
-@wrong(
-    "09.1",
-    "what a tool returned was sent as a piece of the answer",
-)
-async def sends_what_tools_say(graph, question):
-    ask = {"messages": [("user", question)]}
-    try:
-        async for part, _ in graph.astream(ask, stream_mode="messages"):
-            if part.content:
-                yield token(part.content)
-    except Exception:
-        yield end("error")
-    else:
-        yield end("done")
-
-
-@wrong(
-    "09.1",
-    "nothing was streamed: the model had finished before token 3 came",
-)
-async def collects_first(graph, question):
-    try:
-        texts = [text async for text in pieces(graph, question)]
-    except Exception:
-        yield end("error")
-    else:
-        for text in texts:
-            yield token(text)
-        yield end("done")
-
-
-@wrong(
-    "09.1",
-    "its reader was cancelled, and it swallowed that: `CancelledError` "
-    "is none of yours",
-)
-async def tells_who_has_left(graph, question):
-    try:
-        async for text in pieces(graph, question):
-            yield token(text)
-    except BaseException:
-        yield end("error")
-    else:
-        yield end("done")
-
-
-@wrong(
-    "09.1",
-    "of an answer that failed after 2 tokens 4 came",
-)
-async def tries_again(graph, question):
-    for _ in range(2):
-        try:
-            async for text in pieces(graph, question):
-                yield token(text)
-        except Exception:
-            continue
-        yield end("done")
-        return
-    yield end("error")
-
-
-@wrong(
-    "09.1",
-    "it yields a dict, not a ServerSentEvent",
-)
-async def yields_dicts(graph, question):
-    async for text in pieces(graph, question):
-        yield {"event": "token", "data": {"text": text}}
-    yield {"event": "done", "data": {}}
-
-
-@right("09.1")
-async def writes_its_json(graph, question):
-    ending = "done"
-    try:
-        async for text in pieces(graph, question):
-            yield token(text)
-    except Exception:
-        ending = "error"
-    yield ServerSentEvent(event=ending, raw_data="{}")
-
-
-# --- 09.2
-
-
-class Log:
-    """A right answer in parts, for wrong ones to break."""
-
-    def __init__(self, events):
-        self.log, self.more = [], asyncio.Condition()
-        self.over = False
-        self.task = asyncio.create_task(self.write(events))
-
-    def add(self, event):
-        event.id = str(len(self.log) + 1)
-        self.log.append(event)
-
-    async def write(self, events):
-        try:
-            async for event in events:
-                self.add(event)
-                async with self.more:
-                    self.more.notify_all()
-        finally:
-            self.over = True
-            async with self.more:
-                self.more.notify_all()
-
-    async def follow(self, seen):
-        while True:
-            async with self.more:
-                await self.more.wait_for(
-                    lambda: self.over or len(self.log) > seen  # noqa: B023
-                )
-            for event in self.log[seen:]:
-                seen += 1
-                yield event
-            if self.over and seen >= len(self.log):
-                return
-
-
-@right("09.2")
-def waits_for_a_condition(events):
-    return Log(events).follow
-
-
-@wrong(
+changed(
     "09.2",
-    "each event went to one of two readers: a list keeps it for all, a "
-    "queue does not",
+    """
+    each event went to one of two readers, not to both
+    - for event in log[seen:]:
+    -     seen += 1
+    -     yield event
+    + while log:
+    +     seen += 1
+    +     yield log.pop(0)
+
+    who has seen 4 events gets number 1
+    - while seen < len(log) or not task.done():
+    + seen = 0
+    + while seen < len(log) or not task.done():
+
+    after number 0 come the ids 0, 1, 2, 3
+    - event.id = str(len(log) + 1)
+    + event.id = str(len(log))
+
+    the events have no `id`: nobody can say what he has seen
+    - event.id = str(len(log) + 1)
+
+    nothing was streamed: it came when the model had finished
+    - while seen < len(log) or not task.done():
+    + await asyncio.wait([task])
+    + while seen < len(log) or not task.done():
+
+    without a reader nothing was read: start a task
+    - task = asyncio.create_task(write())
+    + task = asyncio.Future()
+    @@
+    - for event in log[seen:]:
+    -     seen += 1
+    -     yield event
+    + async for event in events:
+    +     log.append(event)
+    +     yield event
+
+    a reader left, and the run ended with it
+    - for event in log[seen:]:
+    -     seen += 1
+    -     yield event
+    + try:
+    +     for event in log[seen:]:
+    +         seen += 1
+    +         yield event
+    + except GeneratorExit:
+    +     task.cancel()
+    +     raise
+
+    the run has failed, and a reader waits on
+    - finally:
+    -     changed.set()
+    + finally:
+    +     pass
+
+    who has seen 4 events gets number 5
+    - log = []
+    + log = globals().setdefault("all_events", [])
+
+    it returned a coroutine, not the function `follow`
+    - def start_run(events):
+    + async def start_run(events):
+
+    follow(0) returned a coroutine, not an async generator: is `follow` an
+    `async def` with `yield`?
+    - yield event
+    + print(event)
+
+    the run has failed, and `follow` raised that
+    - while seen < len(log) or not task.done():
+    + while seen < len(log) or not task.done() or task.result():
+
+    an event came, and who waited for it did not get it
+    - await changed.wait()
+    + await asyncio.wait_for(changed.wait(), 0.5)
+
+    who has seen 0 events got 100 more, not 1500
+    - while seen < len(log) or not task.done():
+    + seen = max(seen, len(log) - 100)
+    + while seen < len(log) or not task.done():
+
+    ✅
+    - changed = asyncio.Event()
+    + changed = asyncio.Condition()
+    @@
+    - changed.set()
+    - changed.clear()
+    + async with changed:
+    +     changed.notify_all()
+    @@
+    - finally:
+    -     changed.set()
+    + finally:
+    +     asyncio.current_task().add_done_callback(wake)
+    @@
+    - async def follow(seen):
+    + def wake(_):
+    +     asyncio.create_task(wake_all())
+    + async def wake_all():
+    +     async with changed:
+    +         changed.notify_all()
+    + async def follow(seen):
+    @@
+    - if seen >= len(log) and not task.done():
+    -     await changed.wait()
+    + async with changed:
+    +     if seen >= len(log) and not task.done():
+    +         await changed.wait()
+    """,
 )
-def shares_a_queue(events):
-    class Queue(Log):
-        def __init__(self, events):
-            self.queue = asyncio.Queue()
-            super().__init__(events)
 
-        def add(self, event):
-            super().add(event)
-            self.queue.put_nowait(event)
-
-        async def follow(self, seen):
-            while not self.over or not self.queue.empty():
-                yield await self.queue.get()
-
-    return Queue(events).follow
-
-
-@wrong(
-    "09.2",
-    "who has seen 4 events gets number 1",
-)
-def ignores_seen(events):
-    run = Log(events)
-    return lambda seen: run.follow(0)
-
-
-@wrong(
-    "09.2",
-    "after number 0 come the ids 0, 1, 2, 3",
-)
-def counts_from_zero(events):
-    class Zero(Log):
-        def add(self, event):
-            event.id = str(len(self.log))
-            self.log.append(event)
-
-    return Zero(events).follow
-
-
-@wrong(
-    "09.2",
-    "the events have no `id`: nobody can say what he has seen",
-)
-def sets_no_id(events):
-    class Nameless(Log):
-        def add(self, event):
-            self.log.append(event)
-
-    return Nameless(events).follow
-
-
-@wrong(
-    "09.2",
-    "nothing was streamed: a reader got no event while the run went on",
-)
-def waits_for_the_end(events):
-    class Late(Log):
-        async def follow(self, seen):
-            await asyncio.wait([self.task])
-            async for event in Log.follow(self, seen):
-                yield event
-
-    return Late(events).follow
-
-
-@wrong(
-    "09.2",
-    "without a reader nothing was read: start a task that reads",
-)
-def is_read_by_its_reader(events):
-    class Direct:
-        def __init__(self, events):
-            self.events, self.log = events, []
-
-        async def follow(self, seen):
-            for event in self.log[seen:]:
-                yield event
-            async for event in self.events:
-                event.id = str(len(self.log) + 1)
-                self.log.append(event)
-                yield event
-
-    return Direct(events).follow
-
-
-@wrong(
-    "09.2",
-    "a reader left, and the run ended with it",
-)
-def ends_with_a_reader(events):
-    class Ends(Log):
-        async def follow(self, seen):
-            try:
-                async for event in Log.follow(self, seen):
-                    yield event
-            finally:
-                self.task.cancel()
-
-    return Ends(events).follow
-
-
-@wrong(
-    "09.2",
-    "what is read has failed, and a reader waits on: wake it in `finally`",
-)
-def forgets_to_wake(events):
-    class Sleeps(Log):
-        async def write(self, events):
-            async for event in events:
-                self.add(event)
-                async with self.more:
-                    self.more.notify_all()
-            self.over = True
-            async with self.more:
-                self.more.notify_all()
-
-    return Sleeps(events).follow
-
-
-LOG = []
-
-
-@wrong(
-    "09.2",
-    "who has seen 4 events gets number 5",
-)
-def has_one_log_for_all(events):
-    run = Log(events)
-    run.log = LOG
-    return run.follow
-
-
-@wrong(
-    "09.2",
-    "it returned a coroutine, not the function `follow`",
-)
-async def is_a_coroutine(events):
-    return Log(events).follow
-
-
-@wrong(
-    "09.2",
-    "follow(0) returned a coroutine, not an async generator: is "
-    "`follow` an `async def` with `yield`?",
-)
-def follows_without_a_yield(events):
-    run = Log(events)
-
-    async def follow(seen):
-        return [event async for event in run.follow(seen)]
-
-    return follow
-
-
-# --- 09.3
-
-
-def routes(start, read):
-    """The app of a right answer, with two of its parts."""
-    app, runs = FastAPI(), {}
-
-    def find(run_id: str):
-        if run_id not in runs:
-            raise HTTPException(404, "no such run")
-        return runs[run_id]
-
-    @app.post("/runs")
-    async def post(question: str):
-        return await start(runs, question)
-
-    @app.get("/runs/{run_id}", response_class=EventSourceResponse)
-    async def get(
-        run: Annotated[object, Depends(find)],
-        last_event_id: Annotated[int, Header()] = 0,
-    ):
-        async for event in read(run, last_event_id):
-            yield event
-
-    return app
-
-
-def starting(ask):
-    async def start(runs, question):
-        run_id = uuid4().hex
-        runs[run_id] = Log(ask(question))
-        return {"run": run_id}
-
-    return start
-
-
-@right("09.3")
-def has_both_routes(ask):
-    return routes(starting(ask), Log.follow)
-
-
-@right("09.3")
-def counts_its_runs(ask):
-    async def start(runs, question):
-        runs[str(len(runs))] = Log(ask(question))
-        return {"run": len(runs) - 1}
-
-    return routes(start, Log.follow)
-
-
-@wrong(
+changed(
     "09.3",
-    "after Last-Event-ID 5 came the events 1, 2, 3, 4, 5, 6, 7, 8, not 6 to 8",
+    """
+    after Last-Event-ID 5 came the events 1, 2, 3, 4, 5, 6, 7, 8, not 6 to 8
+    - runs[run_id] = start_run(ask(question))
+    + follow = start_run(ask(question))
+    + runs[run_id] = lambda seen: follow(0)
+
+    an unknown run got 200, not 404: a generator begins after the status has
+    gone out
+    - add_reading(app, runs)
+    + @app.get("/runs/{run_id}", response_class=EventSourceResponse)
+    + async def get(run_id: str):
+    +     if run_id not in runs:
+    +         raise HTTPException(404, "no such run")
+    +     async for event in runs[run_id](0):
+    +         yield event
+
+    3 POST /runs called `ask` 0 times: each starts one run, with its question
+    - runs[run_id] = start_run(ask(question))
+    + runs[run_id] = lambda seen: start_run(ask(question))(seen)
+
+    3 POST /runs called `ask` 3 times: each starts one run, with its question
+    - runs[run_id] = start_run(ask(question))
+    + runs[run_id] = start_run(ask("soup"))
+
+    POST /runs waits for the run: start it, and return
+    - runs[run_id] = start_run(ask(question))
+    + runs[run_id] = start_run(ask(question))
+    + async for _ in runs[run_id](0):
+    +     pass
+
+    POST /runs got 200 and null, not {"run": "…"}
+    - return {"run": run_id}
+
+    two runs have the same id
+    - run_id = uuid4().hex
+    + run_id = question
+
+    no running event loop: FastAPI runs a `def` endpoint in a thread, so write
+    `async def`
+    - async def start(question: str):
+    + def start(question: str):
+
+    it returned None, not the app: `return app`: is a `return` missing?
+    - return app
+
+    ✅
+    - run_id = uuid4().hex
+    + run_id = str(len(runs))
+    @@
+    - return {"run": run_id}
+    + return {"run": int(run_id)}
+    """,
 )
-def ignores_the_header(ask):
-    return routes(starting(ask), lambda run, seen: run.follow(0))
-
-
-@wrong(
-    "09.3",
-    "an unknown run got 200, not 404: a generator begins after the "
-    "status has gone out",
-)
-def raises_in_the_generator(ask):
-    app, runs = FastAPI(), {}
-
-    @app.post("/runs")
-    async def post(question: str):
-        return await starting(ask)(runs, question)
-
-    @app.get("/runs/{run_id}", response_class=EventSourceResponse)
-    async def get(run_id: str):
-        if run_id not in runs:
-            raise HTTPException(404, "no such run")
-        async for event in runs[run_id].follow(0):
-            yield event
-
-    return app
-
-
-@wrong(
-    "09.3",
-    "3 POST /runs called `ask` 0 times: each starts one run, with its "
-    "question",
-)
-def starts_when_it_reads(ask):
-    async def remember(runs, question):
-        run_id = uuid4().hex
-        runs[run_id] = question
-        return {"run": run_id}
-
-    return routes(remember, lambda asked, seen: Log(ask(asked)).follow(seen))
-
-
-@wrong(
-    "09.3",
-    "POST /runs waits for the run: start it, and return",
-)
-def waits_in_the_post(ask):
-    async def wait(runs, question):
-        about = await starting(ask)(runs, question)
-        await runs[about["run"]].task
-        return about
-
-    return routes(wait, Log.follow)
-
-
-@wrong(
-    "09.3",
-    'POST /runs got 200 and null, not {"run": "…"}',
-)
-def returns_no_id(ask):
-    async def forget(runs, question):
-        runs["run"] = Log(ask(question))
-
-    return routes(forget, Log.follow)
-
-
-@wrong(
-    "09.3",
-    "two runs have the same id",
-)
-def goes_by_the_question(ask):
-    async def name(runs, question):
-        runs[question] = Log(ask(question))
-        return {"run": question}
-
-    return routes(name, Log.follow)
-
-
-@wrong(
-    "09.3",
-    "3 POST /runs called `ask` 3 times: each starts one run, with its "
-    "question",
-)
-def asks_one_question(ask):
-    async def start(runs, question):
-        return await starting(ask)(runs, "soup")
-
-    return routes(start, Log.follow)
-
-
-@wrong(
-    "09.3",
-    "no running event loop: FastAPI runs a `def` endpoint in a thread, "
-    "so write `async def`",
-)
-def has_a_sync_start(ask):
-    app = FastAPI()
-
-    @app.post("/runs")
-    def start(question: str):
-        Log(ask(question))
-        return {"run": "1"}
-
-    return app
-
-
-@wrong(
-    "09.3",
-    "it returned None, not the app: `return app`: is a `return` missing?",
-)
-def forgets_the_app(ask):
-    routes(starting(ask), Log.follow)
-
-
-# --- what the first judges did not see
-
-
-def told(error):
-    return ServerSentEvent(event="error", data={"why": error})
-
-
-@wrong("09.1", "`error` quotes the exception, and a key in it")
-async def quotes_only_the_model(graph, question):
-    try:
-        async for text in pieces(graph, question):
-            yield token(text)
-    except openai.APIError as error:
-        yield told(str(error))
-    except Exception as error:
-        yield told(type(error).__name__)
-    else:
-        yield end("done")
-
-
-@wrong("09.1", "a whole answer ends with `error`, not `done`")
-async def takes_an_empty_answer_for_a_failure(graph, question):
-    code = "empty"
-    try:
-        async for text in pieces(graph, question):
-            code = None
-            yield token(text)
-    except Exception as error:
-        code = type(error).__name__
-    yield told(code) if code else end("done")
-
-
-@wrong("09.2", "what is read has failed, and `follow` raised that: end")
-def lets_the_failure_out(events):
-    log = Log(events)
-
-    async def follow(seen):
-        async for event in log.follow(seen):
-            yield event
-        await log.task
-
-    return follow
-
-
-@wrong("09.2", "who has seen 0 events got 100 more, not 1500")
-def forgets_what_is_old(events):
-    log = Log(events)
-
-    async def follow(seen):
-        async for event in log.follow(max(seen, len(log.log) - 100)):
-            yield event
-
-    return follow

@@ -33,6 +33,7 @@ import openai
 
 from workshop import progress
 from workshop.checks.kit import (
+    NESTED,
     Wrong,
     file_of,
     in_thread,
@@ -57,10 +58,6 @@ _LAYOUT = {
     tokenize.COMMENT,
     tokenize.ENDMARKER,
 }
-_NEST = (
-    "nest_asyncio has changed asyncio in this kernel: restart it and leave "
-    "nest_asyncio out"
-)
 
 Judge = Callable[[Any], Awaitable[str]]
 Verdict = tuple[str, str]  # the mark and the sentence
@@ -106,7 +103,7 @@ async def verdict(
         return "❌", f"pass the function of the task; this is a {found}"
     nested = _nested()
     mark, sentence = await _Attempt(judge, answer).verdict(limit or LIMIT)
-    return ("❌", _NEST) if _nested() and not nested else (mark, sentence)
+    return ("❌", NESTED) if _nested() and not nested else (mark, sentence)
 
 
 class _Printed:
@@ -202,7 +199,7 @@ class _Attempt:
             if self.mistake:  # what the answer leaves behind does not end
                 return self.mistake
             if _nested():
-                return "❌", _NEST
+                return "❌", NESTED
             at = self._waiting_line()
             where = f": it still waits at `{at}`" if at else ""
             return "❌", f"it did not finish within {limit} s{where}"
@@ -235,7 +232,7 @@ class _Attempt:
                 "connect(), then this one"
             )
         if _nested() and isinstance(error, RuntimeError | TypeError):
-            return _NEST
+            return NESTED
         said = str(error).strip()
         if "Event loop is closed" in said or "different event loop" in said:
             return (

@@ -38,97 +38,91 @@ SURE = 5  # times that it was seen at one line; a busy machine is slow as well
 
 
 @dataclass
-class Reply:
-    """What a client got; ``whole`` is False if the answer broke off."""
-
-    status: int
-    headers: httpx2.Headers
-    text: str
-    whole: bool
-
-
-@dataclass
 class Guest:
-    """A client; ``text`` is what came so far."""
+    """A client, and what it got so far; status 0 is nothing at all.
 
-    reading: asyncio.Task[None]
+    ``whole`` is False if the answer broke off.
+    """
+
+    status: int = 0
+    headers: httpx2.Headers = field(default_factory=httpx2.Headers)
     text: str = ""
+    whole: bool = True
+    reading: Any = None  # the task
 
     @property
     def gone(self) -> bool:
         """Whether the answer has ended, or broken off."""
         return self.reading.done()
 
+    async def end(self, release: Callable[[], object]) -> None:
+        """Read on to the end, while ``release`` lets the models go on."""
+
+        def progress() -> tuple[int, str]:
+            release()
+            return self.status, self.text
+
+        await settled(progress, self.reading.done, PATIENCE)
+
+
+Reply = Guest  # when it has got all
+
 
 @dataclass
 class Served:
-    """An app under ``url``; ``errors`` is what it raised and did not handle.
-
-    ``client`` is for the loop of the judge.
-    """
+    """An app under ``url``; ``errors`` is what it did not handle."""
 
     url: str
-    client: httpx2.AsyncClient
     errors: list[Exception]
     blocking: Counter[str] = field(default_factory=Counter)
     stuck: Counter[str] = field(default_factory=Counter)
-
-    async def ask(
-        self, method: str, path: str, patient: bool = False, **request: Any
-    ) -> Reply:
-        """Send a request as httpx2 takes it, and read the whole answer.
-
-        Raises Wrong if nothing comes for PATIENCE, unless it is patient.
-        """
-        reply = Reply(0, httpx2.Headers(), "", True)
-
-        async def read() -> None:
-            async with self.client.stream(method, path, **request) as answer:
-                reply.status, reply.headers = (
-                    answer.status_code,
-                    answer.headers,
-                )
-                try:
-                    async for part in answer.aiter_text():
-                        reply.text += part
-                except httpx2.RemoteProtocolError:
-                    reply.whole = False
-
-        reading = start(read())
-        try:
-            if not patient:
-                await settled(
-                    lambda: (reply.status, reply.text), reading.done, PATIENCE
-                )
-                if not reading.done():
-                    raise Wrong(
-                        f"a client got nothing for 8 s{self.blocked()}"
-                    )
-            await reading
-        finally:
-            reading.cancel()
-        return reply
 
     @asynccontextmanager
     async def guest(
         self, method: str, path: str, **request: Any
     ) -> AsyncIterator[Guest]:
-        """A client who reads along, and leaves at the end of the block."""
+        """A client who reads along, and leaves at the end of the block.
+
+        It sends a request as httpx2 takes it.
+        """
+        guest = Guest()
 
         async def read() -> None:
             async with (
                 httpx2.AsyncClient(timeout=None, verify=False) as client,
                 client.stream(method, self.url + path, **request) as answer,
             ):
-                async for part in answer.aiter_text():
-                    guest.text += part
+                guest.status = answer.status_code
+                guest.headers = answer.headers
+                try:
+                    async for part in answer.aiter_text():
+                        guest.text += part
+                except httpx2.RemoteProtocolError:
+                    guest.whole = False
 
-        guest = Guest(start(read()))
+        guest.reading = start(read())
         try:
             yield guest
         finally:
             guest.reading.cancel()
             await asyncio.gather(guest.reading, return_exceptions=True)
+
+    async def ask(
+        self, method: str, path: str, patient: bool = False, **request: Any
+    ) -> Reply:
+        """Send a request, and read the whole answer.
+
+        Raises Wrong if nothing comes for PATIENCE, unless it is patient.
+        """
+        async with self.guest(method, path, **request) as guest:
+            if not patient:
+                await guest.end(lambda: None)
+                if not guest.gone:
+                    raise Wrong(
+                        f"a client got nothing for 8 s{self.blocked()}"
+                    )
+            await guest.reading
+        return guest
 
     async def hang_up(
         self,
@@ -196,23 +190,18 @@ async def served(app: Any, place: Watch) -> AsyncIterator[Served]:
     thread, _ = in_thread(in_its_thread)
     site, loop = await asyncio.wrap_future(started)
     place.thread = thread.ident
-    # A kept connection may end just when the next request goes out.
-    limits = httpx2.Limits(max_keepalive_connections=0)
-    async with httpx2.AsyncClient(
-        base_url=site.url, timeout=None, limits=limits, verify=False
-    ) as client:
-        found = Served(site.url, client, site.errors)
-        watching = asyncio.create_task(_watch(loop, place, found))
-        try:
-            yield found
-        finally:
-            watching.cancel()
-            with suppress(RuntimeError):  # the loop has ended by itself
-                loop.call_soon_threadsafe(stop.set)
-            for _ in range(40):
-                if not thread.is_alive():
-                    break
-                await asyncio.sleep(0.05)
+    found = Served(site.url, site.errors)
+    watching = asyncio.create_task(_watch(loop, place, found))
+    try:
+        yield found
+    finally:
+        watching.cancel()
+        with suppress(RuntimeError):  # the loop has ended by itself
+            loop.call_soon_threadsafe(stop.set)
+        for _ in range(40):
+            if not thread.is_alive():
+                break
+            await asyncio.sleep(0.05)
 
 
 async def _watch(

@@ -43,31 +43,37 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import json
 import linecache
+import operator
 import sys
 import threading
 import time
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
+    Awaitable,
     Callable,
     Coroutine,
+    Generator,
     Iterable,
     Iterator,
     Sequence,
 )
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypedDict, TypeVar
 
 import anyio
 import httpx2
 import openai
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import (
+    AIMessageChunk,
+    BaseMessage,
+    message_chunk_to_message,
+)
 from langchain_core.outputs import (
     ChatGeneration,
     ChatGenerationChunk,
@@ -92,6 +98,13 @@ PATIENCE = 500  # turns for something that must happen
 AWKWARD_TOKENS = ["Soup", "\n\n", "0", " ", "no", "no", "{}", "\n", "\u2028é"]
 # Parts of a stream that are falsy, None or equal.
 AWKWARD_PARTS = [0, None, "", "soup", "soup", False, [], {}, "bread"]
+
+LATE = "nothing was streamed: it came when the model had finished"
+TWICE = "each node is named twice: `tasks` tells of its start and of its end"
+NESTED = (
+    "nest_asyncio has changed asyncio in this kernel: restart it and leave "
+    "nest_asyncio out"
+)
 
 
 class Wrong(Exception):
@@ -141,38 +154,36 @@ class Play:
 
     async def stream(self) -> AsyncIterator[Any]:
         """The parts; to be called once."""
-        try:
-            for part in self.parts:
-                if part is PAUSE:
-                    event = asyncio.Event()
-                    self._wake = asyncio.get_running_loop(), event
-                    while not self._may_pass():
-                        await event.wait()
-                        event.clear()
-                elif isinstance(part, BaseException):
-                    self.outcome = "failed"
-                    raise part
-                else:
-                    self.sent += 1
+        with closing(self._walk()) as parts:
+            for part in parts:
+                if part is not PAUSE:
                     yield part
-            self.outcome = "done"
-        finally:
-            self.waiting = False
-            self.outcome = self.outcome or "cut off"
+                    continue
+                event = asyncio.Event()
+                self._wake = asyncio.get_running_loop(), event
+                while not self._may_pass():
+                    await event.wait()
+                    event.clear()
 
     def stream_in_thread(self, no_pause: Callable[[], bool]) -> Iterator[Any]:
         """The parts for a blocking call; no PAUSE if nobody could end it."""
+        with closing(self._walk()) as parts:
+            for part in parts:
+                if part is not PAUSE:
+                    yield part
+                    continue
+                while not no_pause() and not self._may_pass():
+                    time.sleep(5 * TURN)  # there may be many
+
+    def _walk(self) -> Generator[Any]:
+        """The parts, each PAUSE too; notes what becomes of them."""
         try:
             for part in self.parts:
-                if part is PAUSE:
-                    while not no_pause() and not self._may_pass():
-                        time.sleep(5 * TURN)  # there may be many
-                elif isinstance(part, BaseException):
+                if isinstance(part, BaseException):
                     self.outcome = "failed"
                     raise part
-                else:
-                    self.sent += 1
-                    yield part
+                self.sent += part is not PAUSE
+                yield part
             self.outcome = "done"
         finally:
             self.waiting = False
@@ -206,14 +217,18 @@ class Watch:
         self.blocking.append(self._line_that_waits())
 
     def _line_that_waits(self) -> str | None:
-        """The line at which the loop stands still; a free one moves on."""
+        """The line at which the loop stands still; a free one moves on.
+
+        On a busy machine a free one stands still for a while as well.
+        """
+        sure = 20 if any(self.blocking) else 80
         before, still = None, 0
         for _ in range(300):
             frame = sys._current_frames()[self.thread]
             line = line_on(stack_of(frame), self.file)
             still = still + 1 if frame is before else 0
             before = frame
-            if line is None or still == 20:
+            if line is None or still == sure:
                 break
             if threading.get_ident() == self.thread:
                 break
@@ -390,21 +405,15 @@ class ScriptedModel(BaseChatModel):
     async def _astream(
         self, messages: list[BaseMessage], *_: Any, **__: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
-        stream = self._begin(messages).stream()
-        try:
+        async with aclosing(self._begin(messages).stream()) as stream:
             async for part in stream:
                 yield ChatGenerationChunk(message=_chunk(part))
-        finally:
-            await stream.aclose()
 
     async def _agenerate(
         self, messages: list[BaseMessage], *_: Any, **__: Any
     ) -> ChatResult:
-        stream = self._begin(messages).stream()
-        try:
+        async with aclosing(self._begin(messages).stream()) as stream:
             return _whole([part async for part in stream])
-        finally:
-            await stream.aclose()
 
     def _stream(
         self, messages: list[BaseMessage], *_: Any, **__: Any
@@ -461,13 +470,7 @@ def _whole(parts: list[Any]) -> ChatResult:
     whole = AIMessageChunk(content="")
     for part in parts:
         whole = whole + _chunk(part)
-    message = AIMessage(
-        content=whole.content,
-        tool_calls=whole.tool_calls,
-        usage_metadata=whole.usage_metadata,
-        response_metadata=whole.response_metadata,
-        id=whole.id,
-    )
+    message = message_chunk_to_message(whole)
     return ChatResult(generations=[ChatGeneration(message=message)])
 
 
@@ -478,8 +481,8 @@ def _not_used(name: str) -> str:
     )
 
 
-def chat_graph(llm: BaseChatModel, saver: Any = None) -> CompiledStateGraph:
-    """A graph whose one node, ``reply``, answers with the model.
+def asks(llm: BaseChatModel) -> RunnableLambda:
+    """A node that answers with the model.
 
     It can be used both ways, so that a blocking call is seen and named.
     """
@@ -490,10 +493,28 @@ def chat_graph(llm: BaseChatModel, saver: Any = None) -> CompiledStateGraph:
     async def areply(state: MessagesState) -> dict[str, Any]:
         return {"messages": [await llm.ainvoke(state["messages"])]}
 
-    builder = StateGraph(MessagesState)
-    builder.add_node("reply", RunnableLambda(reply, areply))
-    builder.add_edge(START, "reply")
+    return RunnableLambda(reply, areply)
+
+
+class Dishes(TypedDict):
+    """The state of graphs that need no model."""
+
+    dishes: Annotated[list[str], operator.add]
+
+
+def chain(
+    nodes: dict[str, Any], state: type = MessagesState, saver: Any = None
+) -> CompiledStateGraph:
+    """A graph of these nodes, one after the other."""
+    builder = StateGraph(state)
+    builder.add_sequence(list(nodes.items()))
+    builder.add_edge(START, next(iter(nodes)))
     return builder.compile(checkpointer=saver)
+
+
+def chat_graph(llm: BaseChatModel, saver: Any = None) -> CompiledStateGraph:
+    """A graph whose one node, ``reply``, asks the model."""
+    return chain({"reply": asks(llm)}, saver=saver)
 
 
 # --- a model over HTTP
@@ -501,35 +522,15 @@ def chat_graph(llm: BaseChatModel, saver: Any = None) -> CompiledStateGraph:
 
 @dataclass
 class Kitchen(Watch):
-    """A practice model for one check alone, and who waited for it.
-
-    ``asked`` has, for each request of ``llm``, the messages that the
-    model got, as JSON objects.
-    """
+    """A practice model for one check alone, and who waited for it."""
 
     model: Model = field(kw_only=True)
     llm: ChatOpenAI = field(kw_only=True)
-    asked: list[list[dict[str, Any]]] = field(default_factory=list)
 
     def must_be_used(self, meter: Counts, name: str) -> None:
         """Raise Wrong if the answer asked some other model, or none."""
         if meter.requests == 0:
             raise Wrong(_not_used(name))
-
-    def got(self, request: int = -1) -> list[str]:
-        """The texts of the messages that the model got in a request."""
-        return [str(m.get("content")) for m in self.asked[request]]
-
-    def _note_blocking_request(self, request: Any) -> None:
-        self._note_request(request)
-        self.note_blocking_call()
-
-    async def _note_request_async(self, request: Any) -> None:
-        self._note_request(request)
-
-    def _note_request(self, request: Any) -> None:
-        with suppress(ValueError):
-            self.asked.append(json.loads(request.content).get("messages", []))
 
 
 @asynccontextmanager
@@ -550,8 +551,7 @@ async def kitchen(
         http_client=sync_client,
     )
     place = Kitchen(file_of(answer), model=model, llm=llm)
-    sync_client.event_hooks = {"request": [place._note_blocking_request]}
-    client.event_hooks = {"request": [place._note_request_async]}
+    sync_client.event_hooks = {"request": [place.note_blocking_call]}
     try:
         yield place
     finally:
@@ -598,6 +598,12 @@ async def until(
     return bool(condition())
 
 
+async def turns(number: int = 10) -> None:
+    """Let everything run that is ready, so many times."""
+    for _ in range(number):
+        await asyncio.sleep(TURN)
+
+
 async def settled(
     read: Callable[[], T],
     enough: Callable[[], object] = lambda: False,
@@ -628,6 +634,12 @@ class Clock:
 
     def forward(self, seconds: float) -> None:
         self.ahead += seconds
+
+
+async def some_time_later() -> None:
+    """Ten seconds: a limit that nobody asked for is over, if it is short."""
+    Clock().forward(10)
+    await turns()
 
 
 async def together(*probes: Coroutine[Any, Any, Any]) -> list[Any]:
@@ -712,7 +724,7 @@ async def all_at_once(
 
 
 async def must_raise(
-    kind: str, error: Exception, answer: Coroutine[Any, Any, Any]
+    kind: str, error: BaseException, answer: Awaitable[Any]
 ) -> None:
     """Raise Wrong unless the answer lets an error of this kind out."""
     try:
@@ -739,6 +751,31 @@ async def collect(stream: AsyncIterator[Any], parts: list[Any]) -> None:
     """Read a stream to its end; each part is in ``parts`` as it comes."""
     async for part in stream:
         parts.append(part)
+
+
+class Reader:
+    """Reads a stream along; ``parts`` is what came so far."""
+
+    def __init__(self, stream: AsyncIterator[Any]) -> None:
+        self.parts: list[Any] = []
+        self.task = start(collect(stream, self.parts))
+        self.done = self.task.done
+
+    async def has(self, number: int, still: int = STILL) -> bool:
+        """Wait for so many parts; False if nothing more comes."""
+        await settled(
+            lambda: len(self.parts),
+            lambda: len(self.parts) >= number or self.done(),
+            still,
+        )
+        return len(self.parts) >= number
+
+    async def must_end(self, mistake: str) -> None:
+        """Wait for the end, and raise what it raised."""
+        await settled(lambda: len(self.parts), self.done)
+        if not self.done():
+            raise Wrong(mistake)
+        await self.task
 
 
 WAYS_TO_LEAVE = ("cancel", "aclose", "anyio")
@@ -772,6 +809,20 @@ async def leave(
             await until(lambda: when(parts))
             group.cancel_scope.cancel()
     return parts
+
+
+async def depends_on(
+    answer: Answer, name: str, judge: Answer, task: str
+) -> None:
+    """Judge the function of an earlier task, if the answer uses it."""
+    if name not in names_in(answer):
+        return
+    try:
+        await judge(inspect.unwrap(answer).__globals__[name])
+    except (Exception, asyncio.CancelledError):
+        raise Wrong(
+            f"`{name}` of {task} is not right yet: mend it, then check this"
+        ) from None
 
 
 # --- what came back
@@ -839,6 +890,17 @@ def file_of(answer: object) -> str | None:
     """The file or cell that the answer was written in."""
     code = getattr(inspect.unwrap(answer), "__code__", None)
     return getattr(code, "co_filename", None)
+
+
+def names_in(answer: Answer) -> set[str]:
+    """The globals and attributes that an answer uses, and those within it."""
+    names: set[str] = set()
+    codes = [getattr(inspect.unwrap(answer), "__code__", None)]
+    for code in codes:  # it grows meanwhile
+        if inspect.iscode(code):
+            names.update(code.co_names)
+            codes.extend(code.co_consts)
+    return names
 
 
 def stack_of(frame: FrameType | None) -> Iterator[FrameType]:

@@ -9,7 +9,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from langchain_core.messages import AIMessage
 from langgraph.pregel import Pregel
 
 from workshop.checks.kit import (
@@ -22,7 +21,9 @@ from workshop.checks.kit import (
     count,
     expect,
     failures,
+    must_raise,
     result,
+    some_time_later,
     start,
     texts_of,
 )
@@ -62,26 +63,22 @@ async def _together(answer: Answer, many: int, **given: Any) -> None:
     answering = start(result(answer, graph=chat_graph(model), **given))
     await model.waits_for(many, answering)
     at_once = model.peak
+    await some_time_later()
     few = model.calls if many < MANY else []
     await model.finish(reversed(few), answering)
     texts = texts_of(await model.value_of(answering, "graph"))
 
-    model.must_be_used("graph")
+    model.must_be_asked("graph")
     if len(texts) != many:
         raise Wrong(
             f"{count(len(texts), 'text')} came back for {many} questions"
         )
-    model.watch.must_not_block(": nothing else runs meanwhile")
     # "each is asked once, in a run of its own"
     if len(model.calls) != many:
         raise Wrong(
             f"{many} questions took {count(len(model.calls), 'request')}"
         )
     # "all are in flight at once"
-    if at_once == 1:
-        raise Wrong(
-            "the calls ran one after another: at most 1 request was in flight"
-        )
     if at_once < many:
         raise Wrong(
             f"at most {at_once} of {many} requests were in flight at once"
@@ -108,11 +105,8 @@ async def _one_fails(answer: Answer, **given: Any) -> None:
     for what, error in failures().items():
         parts = iter(["soup", error, "soup"])
         model = ScriptedModel(script=lambda _, p=parts: [next(p, "soup")])
-        try:
-            await result(answer, graph=chat_graph(model), **given)
-        except (type(error), ExceptionGroup):
-            continue
-        raise Wrong(f"a call failed ({what}), and its error did not pass on")
+        failing = result(answer, graph=chat_graph(model), **given)
+        await must_raise(what, error, failing)
 
 
 # --- 01.2
@@ -126,11 +120,8 @@ async def calls_overlap(answer: Answer) -> str:
         await _serve(answer, guests)
     for what, error in failures().items():
         model = ScriptedModel(script=lambda _, error=error: [error])
-        try:
-            await call(answer, llm=model).ainvoke({"messages": ["Soup?"]})
-        except (type(error), ExceptionGroup):
-            continue
-        raise Wrong(f"the model failed ({what}), and the graph hid it")
+        graph = call(answer, llm=model)
+        await must_raise(what, error, graph.ainvoke({"messages": ["Soup?"]}))
     return f"{MANY} calls overlapped: {MANY} requests in flight"
 
 
@@ -140,7 +131,7 @@ async def _serve(answer: Answer, guests: int) -> None:
 
     def script(asked: str) -> list[Any]:
         threads.add(threading.get_ident())
-        return [PAUSE, "About ", asked]
+        return [PAUSE, "About ", asked, "\n"]
 
     model = ScriptedModel.watching(answer, script)
     built = call(answer, llm=model)
@@ -154,22 +145,18 @@ async def _serve(answer: Answer, guests: int) -> None:
     serving = start(serve_all())
     await model.waits_for(guests, serving)
     at_once = model.in_flight
+    await some_time_later()
     await model.finish([], serving)
     try:
         states = await model.value_of(serving, "llm")
-    except NotImplementedError as error:
-        if "coroutine" not in str(error):
-            raise
+    except NotImplementedError:
         raise Wrong(
             "the node returned a coroutine: is an `await` missing?"
         ) from None
 
     model.must_be_used("llm")
     if threads - {threading.get_ident()}:
-        raise Wrong(
-            "each call held a thread: however large their pool is, it is a "
-            "limit"
-        )
+        raise Wrong("each call held a thread, and their pool is a limit")
     model.watch.must_not_block(": at most 1 request was in flight")
     calls = model.calls
     if len(calls) < guests:
@@ -185,10 +172,8 @@ async def _serve(answer: Answer, guests: int) -> None:
     if sorted(c.got for c in calls) != sorted(["Be kind.", q] for q in asked):
         raise Wrong("the model did not get the messages of the state")
     for state, question in zip(states, asked, strict=True):
-        messages = state.get("messages") or [None]
-        if not isinstance(messages[-1], AIMessage):
-            raise Wrong("the graph ended without a reply in `messages`")
-        if messages[-1].text != f"About {question}" or len(messages) != 3:
+        texts = [message.text for message in state["messages"]]
+        if texts != ["Be kind.", question, f"About {question}\n"]:
             raise Wrong("the reply of the model was not added to `messages`")
 
 

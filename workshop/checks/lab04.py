@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import operator
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessageChunk
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.graph.state import CompiledStateGraph
 
 from workshop.checks.kit import (
     AWKWARD_PARTS,
     AWKWARD_TOKENS,
+    TWICE,
     AgentModel,
     Answer,
+    Dishes,
     ScriptedModel,
     Wrong,
+    asks,
+    chain,
     expect,
     name_of,
     result,
@@ -26,21 +28,12 @@ from workshop.checks.kit import (
 )
 
 
-class Dishes(TypedDict):
-    """The state of the graphs that need no model."""
-
-    dishes: Annotated[list[str], operator.add]
-
-
-def _chain(state: type, **nodes: Any) -> CompiledStateGraph:
-    builder = StateGraph(state)
-    builder.add_sequence(list(nodes.items()))
-    builder.add_edge(START, next(iter(nodes)))
-    return builder.compile()
-
-
 async def _nothing(state: Dishes) -> None:
     pass
+
+
+def _chain(**nodes: Any) -> Any:
+    return chain(nodes, Dishes)
 
 
 # --- 04.0
@@ -59,10 +52,10 @@ async def all_reports(answer: Answer) -> str:
 
         return write_all
 
-    inner = _chain(Dishes, cook=writer(*AWKWARD_PARTS), taste=writer("good"))
-    floor = _chain(Dishes, kitchen=inner, pay=writer({"euros": 9}))
-    deep = _chain(Dishes, greet=writer("Welcome!"), floor=floor, bye=_nothing)
-    flat = _chain(Dishes, greet=writer("Hello!", "Hello!"))
+    inner = _chain(cook=writer(*AWKWARD_PARTS), taste=writer("good"))
+    floor = _chain(kitchen=inner, pay=writer({"euros": 9}))
+    deep = _chain(greet=writer("Welcome!"), floor=floor, bye=_nothing)
+    flat = _chain(greet=writer("Hello!", "Hello!"))
     inside = [*AWKWARD_PARTS, "good", {"euros": 9}]
     for graph, dish, writers, expected in (
         (deep, "soup", 4, ["Welcome!", *inside]),
@@ -146,21 +139,16 @@ async def _follows(answer: Answer, dish: str, percents: list[int]) -> None:
         for number, percent in enumerate(percents, 1):
             write({"dish": dish, "percent": percent})
             if in_time:
-
-                def seen(number: int = number) -> bool:
-                    return len(bar.shown) >= number
-
-                await settled(lambda: len(bar.shown), seen)
-                in_time = seen()
+                await settled(
+                    lambda: len(bar.shown),
+                    lambda n=number: len(bar.shown) >= n,
+                )
+                in_time = len(bar.shown) >= number
         write("percent")
 
     tokens = [*AWKWARD_TOKENS, "\n"]
     model = ScriptedModel.watching(answer, lambda _: tokens)
-
-    async def reply(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [await model.ainvoke(state["messages"])]}
-
-    graph = _chain(MessagesState, greet=greet, bake=bake, reply=reply)
+    graph = chain({"greet": greet, "bake": bake, "reply": asks(model)})
     said = f"Table 3 orders the {dish}"
     order = {"messages": [("ai", "Hello!"), ("user", said)]}
     value = await result(answer, graph=graph, order=order, bar=bar)
@@ -178,12 +166,7 @@ async def _follows(answer: Answer, dish: str, percents: list[int]) -> None:
             "the bar got 'Welcome!': other nodes write to `custom` as well"
         )
     if bar.shown == percents and not in_time:
-        raise Wrong(
-            "the bar stood still while the cake baked: `bar.value` was set "
-            "only afterwards"
-        )
-    if bar.shown == [percent for percent in percents if percent]:
-        raise Wrong("the bar never showed 0, which is a percent, too")
+        raise Wrong("the bar stood still while the cake baked")
     if bar.shown != percents:
         raise Wrong(f"the bar showed {bar.shown}, the oven said {percents}")
     if expect(value, str, "the text of the reply") != "".join(tokens):
@@ -191,8 +174,6 @@ async def _follows(answer: Answer, dish: str, percents: list[int]) -> None:
 
 
 # --- 04.2
-
-TWICE = "each node is named twice: `tasks` tells of its start and of its end"
 
 
 async def paths_of_any_graph(answer: Answer) -> str:
@@ -202,7 +183,7 @@ async def paths_of_any_graph(answer: Answer) -> str:
     async def note(state: Dishes) -> None:
         seen.append(state["dishes"])
 
-    inner = _chain(Dishes, cook=note, taste=_nothing)
+    inner = _chain(cook=note, taste=_nothing)
 
     async def cook_more(state: Dishes) -> dict[str, list[str]]:
         seen.append(state["dishes"])
@@ -217,59 +198,47 @@ async def paths_of_any_graph(answer: Answer) -> str:
 
     inside = ["kitchen/cook", "kitchen/taste", "kitchen"]
     again = [path.replace("kitchen", "kitchen/1") for path in inside[:2]]
-    nested = _chain(Dishes, greet=note, kitchen=inner)
+    nested = _chain(greet=note, kitchen=inner)
     round_ = StateGraph(Dishes)
     round_.add_node("cook", cook_more)
     round_.add_edge(START, "cook")
     round_.add_conditional_edges("cook", more, ["cook", "__end__"])
     graphs = [
         (nested, ["greet", *inside]),
-        (_chain(Dishes, greet=note, cook=_nothing), ["greet", "cook"]),
+        (_chain(greet=note, cook=_nothing), ["greet", "cook"]),
         (
-            _chain(Dishes, floor=_chain(Dishes, kitchen=inner, pay=_nothing)),
+            _chain(floor=_chain(kitchen=inner, pay=_nothing)),
             [*(f"floor/{path}" for path in inside), "floor/pay", "floor"],
         ),
-        (_chain(Dishes, kitchen=twice), [*inside[:2], *again, "kitchen"]),
+        (_chain(kitchen=twice), [*inside[:2], *again, "kitchen"]),
         (round_.compile(), ["cook"] * 3),
     ]
     for number, (graph, expected) in enumerate(graphs, 1):
         dishes = ["soup"] * number
         seen.clear()
         value = await result(answer, graph=graph, order={"dishes": dishes})
-        _compare(_paths(value), expected)
+        _compare(value, expected)
         if seen[0] != dishes:
             raise Wrong(f"the graph got {seen[0]}, not the order of {dishes}")
     return "right paths in 5 graphs: flat, nested, deep, twice, in a loop"
 
 
-def _paths(value: Any) -> list[str]:
+def _compare(value: Any, expected: list[str]) -> None:
     paths = expect(value, list, "a list of paths")
     for path in paths:
         if not isinstance(path, str):
             raise Wrong(f"the list holds {name_of(path)}, not paths")
-    if not paths:
-        raise Wrong("the list is empty")
-    return paths
-
-
-def _compare(paths: list[str], expected: list[str]) -> None:
-    if paths == expected:
-        return
     if any(":" in path for path in paths):
         raise Wrong(
             "a path holds a generated id: keep what stands before the `:`"
         )
     if len(paths) == 2 * len(expected):
         raise Wrong(TWICE)
-    if "kitchen" in paths and "kitchen/cook" in expected:
-        if not any("cook" in path for path in paths):
-            raise Wrong("the nodes inside `kitchen` are missing")
-        if "cook" in paths:
-            raise Wrong("`cook` ran inside `kitchen`: its path is missing")
     for path, right in zip([*paths, "the end"], expected, strict=False):
         if path != right:
             raise Wrong(f"where `{right}` belongs it says `{path}`")
-    raise Wrong(f"it says {len(paths)} nodes, but {len(expected)} ran")
+    if len(paths) > len(expected):
+        raise Wrong(f"it says {len(paths)} nodes, but {len(expected)} ran")
 
 
 # --- 04.3
@@ -318,7 +287,7 @@ async def _counted(answer: Answer, dish: str, guests: int) -> tuple[int, int]:
         return {"messages": [await model.ainvoke("And")]}
 
     agent = create_agent(model, tools=[price])
-    graph = _chain(MessagesState, guard=guard, kitchen=agent, serve=serve)
+    graph = chain({"guard": guard, "kitchen": agent, "serve": serve})
     order = {"messages": [("user", question)]}
     value = await result(answer, graph=graph, order=order)
     model.must_be_used("graph")
@@ -327,14 +296,10 @@ async def _counted(answer: Answer, dish: str, guests: int) -> tuple[int, int]:
     if len(got) > 1:
         raise Wrong(f"the graph ran {len(got)} times")
     total = sum(used.values()) + (guests - 1) * used["ping"]
-    if value is not None and not isinstance(value, int | float):
-        raise Wrong(f"it returned a {name_of(value)}, not a number")
     if expect(value, int, "a number") == total:
         return len(model.calls + quiet.calls), total
     if value == 0:
         raise Wrong("it counted nothing: which event has the whole message?")
-    if value == 2 * total:
-        raise Wrong("every call counts twice")
     if value > total:
         raise Wrong(
             f"it counted {value} tokens of {total}: only `output_tokens` "

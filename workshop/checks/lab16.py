@@ -316,24 +316,20 @@ async def repairs(answer: Answer) -> str:
 
 
 async def _repairs(answer: Answer, saver: Any, threads: list[str]) -> int:
-    model = ScriptedModel()
-    graph = chat_graph(model, saver)
+    graph = chat_graph(ScriptedModel(), saver)
     await graph.aupdate_state(on("sound"), {"messages": SOUND})
     for thread in threads:
         await graph.aupdate_state(on(thread), {"messages": BROKEN[thread]})
     added = 0
     for thread in threads:
-        added += await _repaired(answer, graph, model, thread)
+        added += await _repaired(answer, graph, thread)
     for thread in "sound", "new", "two messages":
         await _untouched(answer, graph, thread)
     return added
 
 
 async def _repaired(
-    answer: Answer,
-    graph: CompiledStateGraph,
-    model: ScriptedModel,
-    thread: str,
+    answer: Answer, graph: CompiledStateGraph, thread: str
 ) -> int:
     before = BROKEN[thread]
     value = await _ask_to_repair(answer, graph, thread)
@@ -361,9 +357,6 @@ async def _repaired(
             raise Wrong(f"a new result says {message.text!r}, not 'cancelled'")
     if value != len(added):
         raise Wrong(f"it returned {value}, and it added {len(added)}")
-    await graph.ainvoke(ask("Hello"), on(thread))
-    if model.calls[-1].messages[:-1] != after:
-        raise Wrong("the next run does not begin with the repaired messages")
     return len(added)
 
 

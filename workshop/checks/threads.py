@@ -134,8 +134,9 @@ async def must_stream(
                 heard.append(piece)
 
     reading = start(read())
-    await model.waits_for(1, reading)
-    await until(lambda: heard or reading.done(), turns=100)
+    # as long as it takes: the file may be on a slow disk
+    await until(lambda: model.in_flight or reading.done(), turns=1500)
+    await until(lambda: heard or reading.done())
     await settled(lambda: len(heard), reading.done, still=10)
     early = "".join(heard)
     if reading.done():
