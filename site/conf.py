@@ -8,11 +8,7 @@ extensions = ["myst_nb"]
 nb_execution_mode = "off"
 myst_enable_extensions = ["html_image"]
 myst_heading_anchors = 3
-suppress_warnings = [
-    "misc.highlighting_failure",
-    "myst.header",
-    "myst.xref_missing",
-]
+suppress_warnings = ["misc.highlighting_failure", "myst.xref_missing"]
 html_theme = "sphinx_book_theme"
 html_static_path = ["print.css"]
 html_css_files = [("print.css", {"media": "print"})]
