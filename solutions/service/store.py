@@ -170,6 +170,7 @@ def reads(method: Any, write: bool = False) -> Any:
     async def awaited(self: Store, *args: Any) -> Any:
         def work() -> Any:
             with self.transaction(write) as db:
+                self.done[write] += 1
                 found = method(self, db, *args)
             self.done[write] += 1
             return found
@@ -215,7 +216,7 @@ class Store:
         self.bells: WeakValueDictionary[str, Bell] = WeakValueDictionary()
         # Who reads, and who writes: they do not wait for each other.
         self.queues = CapacityLimiter(threads), CapacityLimiter(threads)
-        self.done = [0, 0]
+        self.done = [0, 0]  # transactions: begun, and ended
         self.threads = CapacityLimiter(1000)
 
     def transaction(self, write: bool) -> AbstractContextManager[Db]:
