@@ -129,11 +129,10 @@ await check("10.1", limited)
 # </details>
 
 # %% [markdown] tags=["solution"]
-# **Why.** FastAPI leaves the dependency when the response is over. (So do
-# versions from 0.106 on only if the stream itself is over: look at yours.) A
-# `finally` in `chat` would run before the stream begins, for `chat` returns
-# long before that. `except Exception` would miss a hang-up, which arrives as
-# a `CancelledError`.
+# **Why.** FastAPI leaves the dependency when the response is over, also when
+# its reader hung up. (Versions 0.106 to 0.117 left it before the stream
+# began.) A `finally` in `chat` would run too early, for `chat` returns before
+# the first token.
 #
 # With 503 a load balancer can try another worker. Eight clients at once:
 
