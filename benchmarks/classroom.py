@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -81,7 +81,7 @@ def main() -> None:
         return
     environment(options.hub)
     with hub(options.hub.absolute(), options.own) as (url, process):
-        results = asyncio.run(everybody(url, options.learners))
+        results = asyncio.run(everybody(process, url, options.learners))
         used = memory(process)
     done = [each for each in results if isinstance(each, tuple)]
     for error in {repr(each) for each in results if each not in done}:
@@ -111,7 +111,7 @@ def environment(folder: Path) -> None:
 
 
 @contextmanager
-def hub(folder: Path, own: bool) -> Iterator[tuple[str, psutil.Process]]:
+def hub(folder: Path, own: bool) -> Iterator[tuple[str, psutil.Popen]]:
     """Start a Hub; give its address and its process."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as homes:
         course = Path(homes, "srv")
@@ -142,7 +142,8 @@ def hub(folder: Path, own: bool) -> Iterator[tuple[str, psutil.Process]]:
             yield url, run
         finally:
             shutil.copy(log.name, folder / "hub.log")
-            run.terminate()  # it ends its users' servers
+            with suppress(psutil.NoSuchProcess):
+                run.terminate()  # it ends its users' servers
             run.wait(60)
 
 
@@ -163,11 +164,13 @@ def free_ports(count: int) -> list[int]:
 
 
 async def everybody(
-    url: str, count: int
+    hub: psutil.Popen, url: str, count: int
 ) -> list[tuple[bool, float, float] | BaseException]:
     """Wait for the Hub, then let all learners begin at the same moment."""
     async with httpx2.AsyncClient(headers=HEADERS, timeout=WAIT) as client:
         while True:
+            if hub.poll() is not None:
+                raise SystemExit("the Hub has ended: its hub.log says why")
             try:
                 if (await client.get(f"{url}/hub/health")).is_success:
                     break
