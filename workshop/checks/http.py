@@ -65,9 +65,6 @@ class Guest:
         await settled(progress, self.reading.done, PATIENCE)
 
 
-Reply = Guest  # when it has got all
-
-
 @dataclass
 class Served:
     """An app under ``url``; ``errors`` is what it did not handle."""
@@ -109,7 +106,7 @@ class Served:
 
     async def ask(
         self, method: str, path: str, patient: bool = False, **request: Any
-    ) -> Reply:
+    ) -> Guest:
         """Send a request, and read the whole answer.
 
         Raises Wrong if nothing comes for PATIENCE, unless it is patient.

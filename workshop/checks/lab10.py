@@ -13,7 +13,7 @@ import openai
 import websockets
 from fastapi import FastAPI, HTTPException
 
-from workshop.checks.http import Reply, Served, served
+from workshop.checks.http import Guest, Served, served
 from workshop.checks.kit import (
     AWKWARD_TOKENS,
     PAUSE,
@@ -185,7 +185,7 @@ async def _gives_places_back(answer: Answer, cap: int) -> str:
         return await _crowd(site, streams, cap, when)
 
 
-async def _ask(site: Served, question: str) -> Reply:
+async def _ask(site: Served, question: str) -> Guest:
     params = {"question": question}
     return await site.ask("GET", "/chat", params=params, patient=True)
 

@@ -14,7 +14,7 @@ from typing import Any
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.state import CompiledStateGraph
 
-from workshop.checks.http import Reply, Served, served
+from workshop.checks.http import Guest, Served, served
 from workshop.checks.kit import (
     AWKWARD_TOKENS,
     PAUSE,
@@ -578,7 +578,7 @@ class Cafe:
     model: ScriptedModel
     menu: Menu
 
-    async def order(self, table: str, text: str) -> Reply:
+    async def order(self, table: str, text: str) -> Guest:
         path = f"/tables/{table}"
         reply = await self.site.ask("POST", path, json={"text": text})
         return reply if reply.status == 409 else self.good(reply)
@@ -587,7 +587,7 @@ class Cafe:
         reply = await self.site.ask("GET", f"/tables/{table}")
         return json.loads(self.good(reply).text)
 
-    def good(self, reply: Reply) -> Reply:
+    def good(self, reply: Guest) -> Guest:
         """Raise Wrong if the app answered anything but 200."""
         if reply.status != 200:
             errors = self.site.errors
@@ -733,7 +733,7 @@ class Cafe:
             raise Wrong("a second app knows what was said in the first")
 
 
-def _events_in(reply: Reply) -> list[str]:
+def _events_in(reply: Guest) -> list[str]:
     """The names of the events of an answer, a line each."""
     try:
         events = [json.loads(line) for line in reply.text.splitlines()]
