@@ -102,7 +102,6 @@ def pytest_collection_modifyitems(
 
 
 LONGEST = (
-    "test_browser_board.py",
     "test_browser.py",
     "test_service_workers.py",
     "test_service_store.py",

@@ -204,6 +204,35 @@ def test_interrupt_ends_a_hanging_cell(desk: Desk) -> None:
     assert opened.counts()["cut_off"] == 1
 
 
+def test_each_research_has_progress_and_a_cancel_button(desk: Desk) -> None:
+    """Lesson 11 counts what it stops in mid-answer, so its model is slower
+    than that of the tests before."""
+    opened, _ = desk
+    opened.control("pace", ttft=0.25, per_token=0.04)
+    lesson = opened.open("11")
+    lesson.run_all()
+    lesson.finished(seconds=120)
+    assert lesson.errors() == []
+
+    board = widget(lesson)
+    start = board.get_by_role("button", name="Start")
+    cancels = board.get_by_role("button", name="Cancel")
+    opened.control("pace", per_token=0.6)  # a person needs time to press
+    # From its second event on, a widget's callback runs in another thread.
+    for cancelled in 2, 0:
+        opened.control("meter/reset")
+        start.click()
+        row = board.locator(".widget-hbox").nth(cancelled)
+        begun = row.get_by_text(re.compile(r"^[1-9]\d* tokens?$"))
+        expect(begun).to_be_visible()
+        cancels.nth(cancelled).click()
+        counts = counted(desk, 4)
+        assert (counts["requests"], counts["cut_off"]) == (4, 1)
+        expect(board.get_by_text("16 tokens, done")).to_have_count(3)
+        ended = board.get_by_text(re.compile("tokens?, cancelled"))
+        expect(ended).to_have_count(1)
+
+
 def test_nothing_is_loaded_from_elsewhere(desk: Desk) -> None:
     hosts = {host.rpartition(":")[0] for host in desk[0].hosts if host}
     assert hosts == {"127.0.0.1"}

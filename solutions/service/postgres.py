@@ -49,7 +49,9 @@ class Postgres(Store):
     share = "FOR SHARE"
 
     def __init__(self, url: str) -> None:
-        super().__init__(threads=POOL)
+        # Who waits in a thread gets the next free connection at once, who
+        # waits in the event loop when that has time.
+        super().__init__(threads=2 * POOL)
         self.url = url
         self.loop = asyncio.get_running_loop()
         self.held = threading.Event()
@@ -60,7 +62,7 @@ class Postgres(Store):
             kwargs=LINK,
             min_size=2,
             max_size=POOL,
-            timeout=PATIENCE,
+            timeout=3 * PATIENCE,
             open=False,
             check=ConnectionPool.check_connection,
         )
