@@ -434,7 +434,7 @@ await check("17.4", make_app)
 #
 # At work three more things change: a saver that outlives the process, a lock
 # that several processes share, and no lock that is kept for a table for ever.
-# Lessons 09 and 14 show them. `await examine(build(...))` in a test of your
+# Lessons 14 and 15 show them. `await examine(build(...))` in a test of your
 # service tells you when a fault comes back.
 
 # %% [markdown]

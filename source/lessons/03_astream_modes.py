@@ -296,10 +296,10 @@ async for part in kitchen.astream(
 #
 # ## Sync and async yield the same
 #
-# Lesson 01 saw that the words are the same. `plain` writes each chunk in full
+# Lesson 01 saw that the words are the same. `plain` writes each part in full
 # and numbers the ids and times, which every run makes anew.
 #
-# **Predict.** For which of the eight modes do the chunks of `stream` differ
+# **Predict.** For which of the eight modes do the parts of `stream` differ
 # from those of `astream`?
 #
 # <details><summary>Answer</summary>
@@ -310,14 +310,16 @@ async for part in kitchen.astream(
 
 # %%
 for mode in MODES:
-    chunks = []
-    async for chunk in kitchen.astream(
-        ORDER, config=new_thread(), stream_mode=mode
+    parts = []
+    async for part in kitchen.astream(
+        ORDER, config=new_thread(), stream_mode=mode, version="v2"
     ):
-        chunks.append(chunk)
-    twins = kitchen.stream(ORDER, config=new_thread(), stream_mode=mode)
-    equal = plain(chunks) == plain(twins)
-    print(f"{mode:12}", len(chunks), "chunks, equal:", equal)
+        parts.append(part)
+    twins = kitchen.stream(
+        ORDER, config=new_thread(), stream_mode=mode, version="v2"
+    )
+    equal = plain(parts) == plain(twins)
+    print(f"{mode:12}", len(parts), "parts, equal:", equal)
 
 # %% [markdown]
 # This is so as long as a graph can run both ways. Lesson 04 has a node that

@@ -221,7 +221,7 @@ for endpoint in (async_words, def_invoke):
 # `talk` is one user. It prints the status, the text, and what the app raised.
 #
 # **Predict.** The model breaks off after three tokens. Then it fails at once,
-# three times: the client tries again twice (lesson 06). Which status does the
+# three times: the client tries again twice (lesson 12). Which status does the
 # user get each time?
 #
 # <details><summary>Answer</summary>

@@ -29,8 +29,8 @@ llm = ChatOpenAI(model=model.name, stream_chunk_timeout=None)
 agent = create_agent(llm, tools=[])
 
 # %% [markdown]
-# `words` and `simple` are those of lesson 07: the text that the model writes,
-# and an endpoint that streams it.
+# `words` is that of lesson 07: the text that the model writes. `simple` is
+# an endpoint that streams it; there it was called `async_words`.
 
 
 # %%
@@ -112,7 +112,8 @@ for endpoint in (simple, careful):
 # `anyio.move_on_after` and `fail_after` do the same. So does everything that
 # is built on AnyIO's task groups.
 #
-# Here are both, without a server. `read_story` is a reader in a task.
+# Here are both, without a server. `read_story` is a reader in a task. `idle`
+# waits until the model has nothing to do.
 
 
 # %%

@@ -41,10 +41,11 @@ agent = create_agent(llm, tools=[])
 # `event: token`, and an empty line after each event. FastAPI writes them for
 # an endpoint that is a generator and has this `response_class`.
 #
-# `said` yields what the agent's node `model` says.
+# The next cell is folded: `said` is `words` of lesson 07, but yields the whole
+# message.
 
 
-# %%
+# %% tags=["folded"]
 async def said(question):
     given = {"messages": [("user", question)]}
     stream = agent.astream(given, stream_mode="messages", version="v2")
@@ -54,6 +55,7 @@ async def said(question):
             yield message
 
 
+# %%
 app = FastAPI()
 
 
@@ -112,84 +114,102 @@ print(reply.status_code, reply.text, sep="\n")
 # pipe. The response takes a closed pipe for the end. The error comes out after
 # it, in the log.
 #
-# Models end early without any error, too (lesson 05).
+# Models end early without any error, too: lesson 05 showed that only the
+# `finish_reason` tells. So the last event must say how it ended, and **a
+# stream without such an event was cut.**
 #
-# **Predict.** An answer reaches its `max_tokens`; a filter cuts one; a stream
-# just ends after three tokens. Which of the three raises an error?
+# ## A list that readers follow
 #
-# <details><summary>Answer</summary>
+# Who loses the connection should not lose the answer. So it goes into a list,
+# `log`, whoever reads it.
 #
-# None. Only `finish_reason` tells them from a whole answer.
-#
-# </details>
+# - `add` appends an event. `changed` wakes readers: `set` wakes all who wait
+#   now, `clear` makes the next ones wait again.
+# - `follow` yields what a reader has not seen, then waits for more. Event
+#   number 6 is `log[5]`.
+# - After `done` or `error` nothing comes any more, and readers end.
+
 
 # %%
-for fault in (None, "length", "content_filter", "no_done"):
-    if fault:
-        model.fault(fault, after_tokens=3)
-    reason = None
-    async for message in said("What is LangGraph?"):
-        reason = message.response_metadata.get("finish_reason", reason)
-    print(fault, "->", reason)
+class Events:
+    def __init__(self):
+        self.log = []
+        self.ended = False
+        self.changed = asyncio.Event()
+
+    def add(self, name, data):
+        self.log.append((name, data))
+        self.ended = name in ("done", "error")
+        self.changed.set()
+        self.changed.clear()
+
+    async def follow(self, seen):
+        while seen < len(self.log) or not self.ended:
+            if seen >= len(self.log):
+                await self.changed.wait()
+            for name, data in self.log[seen:]:
+                seen += 1
+                yield seen, name, data
+
 
 # %% [markdown]
-# So the last event must say how it ended, and **a stream without such an
-# event was cut.**
+# One reader is new. The other one comes back, and has seen number 1.
+
+# %%
+events = Events()
+
+
+async def read_from(seen):
+    async for event in events.follow(seen):
+        print("seen", seen, "gets", event)
+
+
+events.add("token", "Hot")
+new = asyncio.create_task(read_from(0))
+back = asyncio.create_task(read_from(1))
+await asyncio.sleep(0)  # both read what is there, and wait
+events.add("token", " soup")
+events.add("done", "stop")
+await new
+await back
+
+# %% [markdown]
+# Nothing is lost or doubled: the list counts, and `changed` only says *look
+# again*.
 #
 # ## A run of its own
 #
-# Who loses the connection should not lose the answer. So the answer is a
-# **run**: a task that writes a list of events, whoever reads it.
-#
-# - Whatever ends it becomes an event: `done` with the `finish_reason`, or
-#   `error` with the name of the error. (Its text may hold keys.) A cancel is
-#   told and raised again, as every cancel should be.
-# - `changed` wakes readers. `set` wakes all who wait now. `clear` makes the
-#   next ones wait again.
-# - `follow` yields what a reader has not seen, then waits for more. Event
-#   number 6 is `events[5]`.
-
+# A **run** is a task that fills such a list. Whatever ends it becomes an
+# event: `done` with the `finish_reason`, or `error` with the name of the
+# error. (Its text may hold keys.) A cancel is told and raised again, as every
+# cancel should be.
 
 # %%
 LIMIT = 5  # seconds that an answer may take; at work some minutes
 
 
+async def answer(question, events):
+    reason = None
+    try:
+        async with asyncio.timeout(LIMIT):
+            async for message in said(question):
+                if message.text:
+                    events.add("token", message.text)
+                reason = message.response_metadata.get("finish_reason", reason)
+        if reason is None:
+            raise EOFError("the model just ended")
+        events.add("done", reason)
+    except asyncio.CancelledError:
+        events.add("error", "stopped")
+        raise
+    except Exception as error:
+        events.add("error", type(error).__name__)
+
+
 class Run:
     def __init__(self, question):
-        self.events = []
-        self.changed = asyncio.Event()
-        self.task = asyncio.create_task(self.answer(question))
-
-    async def answer(self, question):
-        reason = None
-        try:
-            async with asyncio.timeout(LIMIT):
-                async for message in said(question):
-                    if message.text:
-                        self.add("token", message.text)
-                    about = message.response_metadata
-                    reason = about.get("finish_reason", reason)
-            if reason is None:
-                raise EOFError("the model just ended")
-            self.add("done", reason)
-        except asyncio.CancelledError:
-            self.add("error", "stopped")
-            raise
-        except Exception as error:
-            self.add("error", type(error).__name__)
-
-    def add(self, name, data):
-        self.events.append((name, data))
-        self.changed.set()
-        self.changed.clear()
-
-    async def follow(self, seen):
-        while seen < len(self.events) or not self.task.done():
-            if seen == len(self.events):
-                await self.changed.wait()
-            for name, data in self.events[seen:]:
-                seen += 1
-                yield ServerSentEvent(event=name, id=str(seen), data=data)
+        self.events = Events()
+        self.task = asyncio.create_task(answer(question, self.events))
 
 
 # %% [markdown]
@@ -212,9 +232,9 @@ async def find(name: str, last_event_id: Annotated[int, Header(ge=0)] = 0):
     if name not in runs:
         raise HTTPException(404, "no such run")
     run = runs[name]
-    if last_event_id > len(run.events):
+    if last_event_id > len(run.events.log):
         raise HTTPException(422, "no such event")
-    return run.follow(last_event_id)
+    return run.events.follow(last_event_id)
 
 
 # %% [markdown]
@@ -226,7 +246,7 @@ async def find(name: str, last_event_id: Annotated[int, Header(ge=0)] = 0):
 # after the `yield` of `lifespan` runs when the server stops: the `stop_all` of
 # lesson 08.
 #
-# Take this cell and the two above to work.
+# Take this cell to work, with `Events`, `Run` and `find`.
 
 # %%
 KEEP = 1  # seconds until an ended run is forgotten; at work an hour
@@ -254,8 +274,8 @@ async def start(name: str, q: str):
 
 @app.get("/answers/{name}", response_class=EventSourceResponse)
 async def read(events: Annotated[object, Depends(find)]):
-    async for event in events:
-        yield event
+    async for number, name, data in events:
+        yield ServerSentEvent(event=name, id=str(number), data=data)
 
 
 # %% [markdown]

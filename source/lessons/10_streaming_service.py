@@ -34,49 +34,56 @@ llm = ChatOpenAI(model=model.name, max_retries=0, stream_chunk_timeout=None)
 agent = create_agent(llm, tools=[])
 
 # %% [markdown]
-# The next cell is folded. It holds the `Run` of lesson 09, with its events as
-# plain tuples: number, name and data.
+# The next cell is folded. It holds `Events` and `Run` of lesson 09.
 
 
 # %% tags=["folded"]
-class Run:
-    def __init__(self, question):
-        self.events = []
+class Events:
+    def __init__(self):
+        self.log = []
+        self.ended = False
         self.changed = asyncio.Event()
-        self.task = asyncio.create_task(self.answer(question))
-
-    async def answer(self, question):
-        given = {"messages": [("user", question)]}
-        reason = None
-        try:
-            async for part in agent.astream(
-                given, stream_mode="messages", version="v2"
-            ):
-                message, about = part["data"]
-                if about["langgraph_node"] == "model" and message.text:
-                    self.add("token", message.text)
-                reason = message.response_metadata.get("finish_reason", reason)
-            if reason is None:
-                raise EOFError("the model just ended")
-            self.add("done", reason)
-        except asyncio.CancelledError:
-            self.add("error", "stopped")
-            raise
-        except Exception as error:
-            self.add("error", type(error).__name__)
 
     def add(self, name, data):
-        self.events.append((len(self.events) + 1, name, data))
+        self.log.append((name, data))
+        self.ended = name in ("done", "error")
         self.changed.set()
         self.changed.clear()
 
     async def follow(self, seen):
-        while seen < len(self.events) or not self.task.done():
-            if seen == len(self.events):
+        while seen < len(self.log) or not self.ended:
+            if seen >= len(self.log):
                 await self.changed.wait()
-            for event in self.events[seen:]:
+            for name, data in self.log[seen:]:
                 seen += 1
-                yield event
+                yield seen, name, data
+
+
+async def answer(question, events):
+    given = {"messages": [("user", question)]}
+    reason = None
+    try:
+        async for part in agent.astream(
+            given, stream_mode="messages", version="v2"
+        ):
+            message, about = part["data"]
+            if about["langgraph_node"] == "model" and message.text:
+                events.add("token", message.text)
+            reason = message.response_metadata.get("finish_reason", reason)
+        if reason is None:
+            raise EOFError("the model just ended")
+        events.add("done", reason)
+    except asyncio.CancelledError:
+        events.add("error", "stopped")
+        raise
+    except Exception as error:
+        events.add("error", type(error).__name__)
+
+
+class Run:
+    def __init__(self, question):
+        self.events = Events()
+        self.task = asyncio.create_task(answer(question, self.events))
 
 
 # %% [markdown]
@@ -161,7 +168,7 @@ async def follow(socket: WebSocket, name: str):
     await socket.accept()
     listening = asyncio.create_task(listen())
     try:
-        async for event in run.follow(0):
+        async for event in run.events.follow(0):
             await socket.send_json(event)
         await socket.close()
     except WebSocketDisconnect:
@@ -195,7 +202,7 @@ async with serve(app) as url:
                 async for event in socket:
                     pass  # she reads to the end
         await asyncio.wait([runs[name].task])
-        number, kind, data = runs[name].events[-1]
+        kind, data = runs[name].events.log[-1]
         print(name, kind, data)
 
 print(meter.read().cut_off, "cut off")

@@ -212,8 +212,8 @@ await counted("run", stubborn.ainvoke(TEA))
 #
 # - refusals and lost connections: the client, for it reads `Retry-After`;
 # - other work in a node: a `RetryPolicy`, with `retry_on=` set to what can
-#   get better. Without it a node repeats nearly everything, also a request
-#   that is wrong (status 400);
+#   get better. Without it a node repeats most errors (no `ValueError`), also a
+#   request that is wrong (status 400);
 # - the run: nothing, or a budget that you count yourself. Lab 12 does that.
 #
 # ## Five time limits

@@ -266,7 +266,8 @@ for size in (0, 1):
 #
 # **Predict.** You take the first part of `fan_out`, and then read nothing
 # more, until the model has had nothing to do for three seconds. How many of
-# the 13 requests are made, with `astream` and with `astream_events`?
+# the 13 requests are made, with `astream` and with `astream_events`? (`idle`
+# waits until the model has nothing to do.)
 #
 # <details><summary>Answer</summary>
 #

@@ -327,8 +327,8 @@ print("taken:", taken)
 # runs it up to the `yield` when it starts, and the rest when it stops, on the
 # loop that serves.
 #
-# Two cells, to be pasted together. The first is lesson 08's `in_own_task`,
-# folded: with it, a reader who leaves stops the run.
+# Two cells, to be pasted together, with `on` and `say`. The first is lesson
+# 08's `in_own_task`, folded: with it, a reader who leaves stops the run.
 
 # %% tags=["folded"]
 END = object()

@@ -47,7 +47,7 @@
 # - [They arrive all at once](#They-arrive-all-at-once): `ainvoke` in the node
 # - [The answer comes twice](#The-answer-comes-twice): return the same message
 # - [The answer begins twice](#The-answer-begins-twice): one text for each `id`
-# - [No tokens at all](#No-tokens-at-all): filter by type, `subgraphs=True`
+# - [No tokens at all](#No-tokens-at-all): name the node, `subgraphs=True`
 # - [Nothing arrives, and nothing fails](#Nothing-arrives,-and-nothing-fails):
 #   check the mode
 # - [Brackets on the screen](#Brackets-on-the-screen): `.text`, not `.content`
@@ -396,13 +396,18 @@ async def greet(state):
 
 
 # %%
-async def tokens(graph, **options):
-    stream = graph.astream(ASK, stream_mode="messages", **options)
-    return [message.text async for message, _ in stream if message.text]
+async def tokens(graph):
+    texts = []
+    async for part in graph.astream(ASK, stream_mode="messages", version="v2"):
+        message, _ = part["data"]
+        if message.text:
+            texts.append(message.text)
+    return texts
 
 
 async def leave(stream):
-    async for message, _ in stream:
+    async for part in stream:
+        message, _ = part["data"]
         if message.text:
             break
 
@@ -458,12 +463,15 @@ async def apart(main, seconds=120, modules="threading"):
 
 # %%
 async with Heartbeat() as heart:
-    parts = list(agent.stream(LONG, stream_mode="messages"))
+    for part in agent.stream(LONG, stream_mode="messages", version="v2"):
+        pass
 print("blocked:", heart.beats == 0)
 
 # %%
 async with Heartbeat() as heart:
-    async for part in agent.astream(LONG, stream_mode="messages"):
+    async for part in agent.astream(
+        LONG, stream_mode="messages", version="v2"
+    ):
         pass
 print("blocked:", heart.beats == 0)
 
@@ -558,7 +566,7 @@ for node in (in_thread, ainvoke):
 # ## All cores but one are idle
 #
 # [fastapi#1806](https://github.com/fastapi/fastapi/issues/1806) ·
-# [lesson 11](11_parallel_graphs.ipynb)
+# [lesson 13](13_fan_out.ipynb)
 #
 # *Async means multi-threaded*, many believe. Two dishes are cut together.
 
@@ -583,7 +591,7 @@ print(threads)
 # %% [markdown]
 # **Why.** The loop has one thread. Only at an `await` does another task get
 # its turn, and computing has none. **Mend.** `to_thread` keeps the loop free.
-# For more cores you need processes: lesson 11.
+# For more cores you need processes: lesson 13.
 
 # %%
 threads.clear()
@@ -719,7 +727,8 @@ await apart(left_open, 2, modules="aiosqlite")
 # %%
 for node in (invoke, ainvoke):
     meter = model.meter()
-    await leave(graph_of(node).astream(LONG, stream_mode="messages"))
+    graph = graph_of(node)
+    await leave(graph.astream(LONG, stream_mode="messages", version="v2"))
     print(f"{node.__name__:7} early:", meter.read().tokens_sent < 100)
 
 # %% [markdown]
@@ -746,7 +755,7 @@ for node in (copies, ainvoke):
 # ## The answer begins twice
 #
 # [nanobot#4038](https://github.com/HKUDS/nanobot/issues/4038) ·
-# [lesson 05](05_token_streaming.ipynb)
+# [lesson 06](06_stop_limit_retry.ipynb)
 #
 # **Why.** The connection broke after three tokens, and a `RetryPolicy` ran
 # the node again. What was yielded stays. **Mend.** The second try has a new
@@ -758,7 +767,8 @@ from langgraph.types import RetryPolicy
 again = graph_of(ainvoke, retry_policy=RetryPolicy(initial_interval=0.1))
 model.fault("cut", after_tokens=3)
 texts = {}
-async for message, _ in again.astream(ASK, stream_mode="messages"):
+async for part in again.astream(ASK, stream_mode="messages", version="v2"):
+    message, _ = part["data"]
     texts[message.id] = texts.get(message.id, "") + message.text
 tries = list(texts.values())
 print("as it came:", "".join(tries))
@@ -769,33 +779,33 @@ print("last id:   ", tries[-1])
 #
 # [langgraph#5971](https://github.com/langchain-ai/langgraph/pull/5971) ·
 # [langgraph#4718](https://github.com/langchain-ai/langgraph/issues/4718),
-# open · [lesson 05](05_token_streaming.ipynb)
+# open · [lesson 04](04_progress_and_events.ipynb),
+# [lesson 05](05_token_streaming.ipynb)
 #
-# **Why, first.** A filter by the node `agent`, as in the notes. In
-# `create_agent` the node is called `model`. **Mend.** Filter by type.
+# **Why, first.** A filter by the node `agent`, as older guides have it. In
+# `create_agent` the node is called `model`. **Mend.** Name that one.
 
 # %%
-by_node = 0
-by_type = 0
-stream = agent.astream(ASK, stream_mode="messages")
-async for message, about in stream:
-    if message.text and about["langgraph_node"] == "agent":
-        by_node += 1
-    if message.text and message.type == "AIMessageChunk":
-        by_type += 1
-print(by_node, "by node")
-print(by_type, "by type")
+nodes = []
+async for part in agent.astream(ASK, stream_mode="messages", version="v2"):
+    message, about = part["data"]
+    if message.text:
+        nodes.append(about["langgraph_node"])
+print(nodes.count("agent"), "by the node agent")
+print(nodes.count("model"), "by the node model")
 
 # %% [markdown]
 # **Why, second.** The agent is a node of another graph, so its tokens stay
-# inside. **Mend.** `subgraphs=True`. Each part then has a namespace in front.
+# inside. **Mend.** `subgraphs=True`. The `ns` of a part says where it was.
 
 # %%
 team = graph_of(agent)
 print(len(await tokens(team)), "piece, the whole message")
 pieces = 0
-stream = team.astream(ASK, stream_mode="messages", subgraphs=True)
-async for namespace, (message, about) in stream:
+async for part in team.astream(
+    ASK, stream_mode="messages", subgraphs=True, version="v2"
+):
+    message, _ = part["data"]
     if message.text:
         pieces += 1
 print(pieces, "pieces")
@@ -812,8 +822,9 @@ print(pieces, "pieces")
 # %%
 from langgraph.types import StreamMode
 
+stream = agent.astream(ASK, stream_mode="message", version="v2")
 with model.meter() as meter:
-    parts = [part async for part in agent.astream(ASK, stream_mode="message")]
+    parts = [part async for part in stream]
 print(len(parts), "parts,", meter.requests, "request paid")
 print("is a mode:", "message" in StreamMode.__args__)
 
@@ -843,7 +854,7 @@ print(answer.text)
 #
 # [python-tgpt#60](https://github.com/Simatwa/python-tgpt/issues/60) ·
 # [azure-sdk-for-python#45308](https://github.com/Azure/azure-sdk-for-python/issues/45308)
-# · [lesson 01](01_sync_vs_async.ipynb)
+# · [lesson 02](02_event_loop.ipynb)
 #
 # The call never ran, and nobody was asked.
 
@@ -880,7 +891,7 @@ print(len(parts), "part")
 #
 # [crawl4ai#563](https://github.com/unclecode/crawl4ai/issues/563) ·
 # [nest_asyncio#44](https://github.com/erdewit/nest_asyncio/issues/44) ·
-# [lesson 01](01_sync_vs_async.ipynb)
+# [lesson 02](02_event_loop.ipynb)
 #
 # A notebook has a running loop. `nest_asyncio` silences the error, for a
 # price. **Why.** Nested runs end like nested calls, the inner one first. The
@@ -919,7 +930,7 @@ await apart(nested, modules="nest_asyncio")
 # **It says** `Event loop is closed`
 #
 # [langchain#35783](https://github.com/langchain-ai/langchain/issues/35783),
-# open · [lesson 01](01_sync_vs_async.ipynb)
+# open · [lesson 02](02_event_loop.ipynb)
 #
 # **Why.** All `ChatOpenAI` share one pool, and its connections belong to the
 # loop that ended. Every second run meets them, and throws them away. **Mend.**
@@ -1034,7 +1045,7 @@ async with aclosing(polite()) as stream:
 # ## You left, and the model writes on
 #
 # [findajob#743](https://github.com/brockamer/findajob/issues/743) ·
-# [lesson 05](05_token_streaming.ipynb)
+# [lesson 06](06_stop_limit_retry.ipynb)
 #
 # **Why.** `break` does not close a generator. It is closed when nobody holds
 # it, and a variable does. **Mend.** `aclosing`. The model counts whom it
@@ -1042,14 +1053,14 @@ async with aclosing(polite()) as stream:
 
 # %%
 meter = model.meter()
-kept = agent.astream(LONG, stream_mode="messages")
+kept = agent.astream(LONG, stream_mode="messages", version="v2")
 await leave(kept)
 await idle(meter)
 print(meter.cut_off, "cut off")
 
 # %%
 meter = model.meter()
-stream = agent.astream(LONG, stream_mode="messages")
+stream = agent.astream(LONG, stream_mode="messages", version="v2")
 async with aclosing(stream):
     await leave(stream)
 await idle(meter)
@@ -1069,7 +1080,10 @@ print(meter.cut_off, "cut off")
 
 # %%
 async def direct():
-    async for message, _ in agent.astream(LONG, stream_mode="messages"):
+    async for part in agent.astream(
+        LONG, stream_mode="messages", version="v2"
+    ):
+        message, _ = part["data"]
         yield message.text
 
 
@@ -1136,7 +1150,8 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 
 async def events():
-    async for message, _ in agent.astream(ASK, stream_mode="messages"):
+    async for part in agent.astream(ASK, stream_mode="messages", version="v2"):
+        message, _ = part["data"]
         yield ServerSentEvent(data=message.text, event="token")
 
 
@@ -1174,7 +1189,7 @@ await last_event(honest_events)
 # ## Stop comes late
 #
 # [ipykernel#881](https://github.com/ipython/ipykernel/issues/881), open ·
-# [lesson 05](05_token_streaming.ipynb)
+# [lesson 06](06_stop_limit_retry.ipynb)
 #
 # You press Stop, and it stops when the next token comes. **Why.** The button
 # calls `cancel` in another thread, or in a signal. That does not wake a loop
@@ -1260,7 +1275,7 @@ while background:
 # ## Output lands somewhere else
 #
 # [ipywidgets#3901](https://github.com/jupyter-widgets/ipywidgets/issues/3901),
-# open · [lesson 05](05_token_streaming.ipynb)
+# open · [lesson 06](06_stop_limit_retry.ipynb)
 #
 # The first cook catches what he prints, in a `with` block. He also catches
 # the bill, which somebody else prints. **Why.** All tasks share one
@@ -1410,7 +1425,7 @@ print(len(state["messages"]), "messages")
 # ## Two messages, and one is lost
 #
 # [langgraph-redis#79](https://github.com/redis-developer/langgraph-redis/pull/79)
-# · [lesson 14](14_async_memory.ipynb)
+# · [lesson 15](15_shared_memory.ipynb)
 #
 # A guest sends two messages at once, on one `thread_id`. With the answers,
 # that makes four.
@@ -1442,8 +1457,9 @@ print("all four are there:", len(states[1]["messages"]) == 4)
 print("the other guest has", len(states[2]["messages"]))
 
 # %% [markdown]
-# These locks are known to one process. With several workers, let the
-# database hold the lock: [lesson 15](15_shared_memory.ipynb).
+# These locks are known to one process, and the dict keeps every one of them.
+# [Lesson 15](15_shared_memory.ipynb) has a dict that forgets, and a lock in the
+# database for several workers.
 
 # %% [markdown]
 # ## Every guest is a stranger

@@ -440,7 +440,7 @@ except Exception as error:
 # **It says** `Cannot send a request, as the client has been closed.`
 #
 # [httpx2#499](https://github.com/pydantic/httpx2/issues/499) ·
-# [lesson 12](12_retries_and_limits.ipynb)
+# [lesson 14](14_async_memory.ipynb)
 #
 # **Why.** The model outlived its client: `async with` had ended. With
 # retries, or in `ChatOpenAI`, this is the cause under `Connection error.`
@@ -623,7 +623,10 @@ for tags in ([], ["nostream"]):
     guard = ChatOpenAI(model=model.name, tags=tags)
     guarded = with_a_guard(guard)
     speakers = set()
-    async for message, about in guarded.astream(ASK, stream_mode="messages"):
+    async for part in guarded.astream(
+        ASK, stream_mode="messages", version="v2"
+    ):
+        message, _ = part["data"]
         if message.text:
             speakers.add(message.id)
     print(tags, "answers heard:", len(speakers))
@@ -642,7 +645,8 @@ for tags in ([], ["nostream"]):
 # %%
 seen = []
 shown = []
-async for message, about in waiter.astream(ASK, stream_mode="messages"):
+async for part in waiter.astream(ASK, stream_mode="messages", version="v2"):
+    message, _ = part["data"]
     seen.append(message)
     if message.type == "AIMessageChunk" and message.text:
         shown.append(message)
@@ -664,7 +668,8 @@ print("the reader gets fewer:", len(shown) < len(seen))
 
 # %%
 model.fault("doubled_name")
-async for message, about in waiter.astream(ASK, stream_mode="messages"):
+async for part in waiter.astream(ASK, stream_mode="messages", version="v2"):
+    message, _ = part["data"]
     if message.type == "tool":
         print(message.content)
 
@@ -795,8 +800,9 @@ async def inside(state):
 
 
 await said(outside())
-async for part in graph_of(inside).astream(ASK, stream_mode="custom"):
-    print("works:", part)
+graph = graph_of(inside)
+async for part in graph.astream(ASK, stream_mode="custom", version="v2"):
+    print("works:", part["data"])
 
 # %% [markdown]
 # ## too many values to unpack (expected 2)
@@ -848,7 +854,7 @@ await said(first_of_v2(stream))
 
 # %%
 model.pace(ttft=0.5)
-stream = agent.astream(ASK, stream_mode="messages")
+stream = agent.astream(ASK, stream_mode="messages", version="v2")
 reader = asyncio.create_task(anext(stream))
 await asyncio.sleep(0.1)
 await said(stream.aclose())
@@ -1127,7 +1133,7 @@ await said(loops_over_astream())
 # **It says** `No synchronous function provided to "reply"`
 #
 # [langgraph#2928](https://github.com/langchain-ai/langgraph/issues/2928) ·
-# [lesson 01](01_sync_vs_async.ipynb)
+# [lesson 04](04_progress_and_events.ipynb)
 #
 # **Why.** The node is an `async def`, and the graph was called with `invoke`
 # or `stream`: by you, or by a `def` node around it. **Mend.** `ainvoke` and
@@ -1317,6 +1323,8 @@ print("as JSON:", repr(json.loads(line.removeprefix("data: "))))
 # [langflow#3814](https://github.com/langflow-ai/langflow/issues/3814) ·
 # [lesson 07](07_fastapi_streaming.ipynb)
 #
+# With `version="v2"` a part is a dict, and the second says `'dict' object`.
+#
 # **Why.** A stream of a graph has objects in it, and a response wants text.
 # **Mend.** Send `message.text`; where the browser needs more, a dict that you
 # build, or `message.model_dump(mode="json")`.
@@ -1336,8 +1344,8 @@ async def as_body(stream):
     await response.stream_response(no_network)
 
 
-async for message, about in agent.astream(ASK, stream_mode="messages"):
-    pass
+async for part in agent.astream(ASK, stream_mode="messages", version="v2"):
+    message, _ = part["data"]
 await said(as_json(message))
 await said(as_body(agent.astream(ASK, stream_mode="messages")))
 await said(as_json(message.text))
@@ -1579,7 +1587,7 @@ print(await asyncio.create_task(seat()), "inside,", table.get(), "outside")
 # | all at once, behind nginx or gzip | `proxy_buffering off`, or the header `X-Accel-Buffering: no`; no compression: [lesson 10](10_streaming_service.ipynb) |
 # | `relation "checkpoints" does not exist` | `await saver.setup()`, once: [lesson 15](15_shared_memory.ipynb) |
 # | `Cannot call "send" once a close message has been sent.` | a WebSocket whose reader left: catch `WebSocketDisconnect`, [solara#1013](https://github.com/widgetti/solara/issues/1013) |
-# | `IOPub message rate exceeded` | a print for each token: print less often, or a widget: [lesson 05](05_token_streaming.ipynb) |
+# | `IOPub message rate exceeded` | a print for each token: print less often, or a widget: [lesson 06](06_stop_limit_retry.ipynb) |
 # | `Python 3.11 or later required to use this in an async context` | Python 3.10 loses the run's context at each task: pass `config` on, or a newer Python, [langgraph PR 7041](https://github.com/langchain-ai/langgraph/pull/7041) |
 # | `'Connection' object has no attribute 'is_alive'` | an old saver with aiosqlite 0.22: mended since langgraph-checkpoint-sqlite 3.0.3, [langgraph PR 6699](https://github.com/langchain-ai/langgraph/pull/6699) |
 # | `unexpected keyword argument 'proxies'` | an old openai with httpx 0.28: mended since openai 1.55.3 |
