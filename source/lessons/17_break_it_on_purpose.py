@@ -529,10 +529,12 @@ with blockbuster_ctx():
 # it starts the next. **Mend.** Start all of them, then wait once.
 
 # %%
+model.pace(ttft=1)  # long enough that calls meet on a slow machine, too
 with model.meter() as one_by_one:
     answers = [await agent.ainvoke(ASK) for _ in range(3)]
 with model.meter() as together:
     await asyncio.gather(*(agent.ainvoke(ASK) for _ in range(3)))
+model.pace(ttft=0.3)
 print(one_by_one)
 print(together)
 
@@ -556,11 +558,13 @@ def in_thread(state):
     return {"messages": llm.invoke(state["messages"])}
 
 
+model.pace(ttft=2)  # long enough that the calls of all threads meet
 for node in (in_thread, ainvoke):
     graph = graph_of(node)
     meter = model.meter()
     await asyncio.gather(*(graph.ainvoke(ASK) for _ in range(6)))
     print(node.__name__, meter.read().peak_in_flight, "of 6 in flight")
+model.pace(ttft=0.3)
 
 # %% [markdown]
 # ## All cores but one are idle
@@ -1317,12 +1321,14 @@ for cook in (catches, returns):
 
 # %%
 three = {"max_concurrency": 3}
+model.pace(ttft=1)
 meter = model.meter()
 await asyncio.gather(*(agent.ainvoke(ASK, three) for _ in range(6)))
 print("gather:", meter.read().peak_in_flight, "of 6 in flight")
 meter = model.meter()
 await agent.abatch([ASK] * 6, three)
 print("abatch:", meter.read().peak_in_flight, "of 6 in flight")
+model.pace(ttft=0.3)
 
 # %% [markdown]
 # ## Calls wait for no reason

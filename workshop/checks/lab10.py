@@ -296,11 +296,16 @@ class Talk:
             self.got.append(text)
 
     async def has(self, number: int) -> list[str]:
-        """Wait for so many texts, or until no more come."""
+        """Wait for so many texts, or until no more come.
+
+        Raises ConnectionClosed, if it was closed before there were so many.
+        """
         await settled(
             lambda: len(self.got),
             lambda: len(self.got) >= number or self.reading.done(),
         )
+        if len(self.got) < number and self.reading.done():
+            await self.socket.recv()
         return list(self.got)
 
 
