@@ -37,8 +37,6 @@ SHOWN = (
 )
 # What JupyterLab collapses by metadata, MyST-NB collapses by a tag.
 FOLDS = {"source_hidden": "hide-input", "outputs_hidden": "hide-output"}
-# The text of an interactive part. Its picture follows.
-WIDGETS = ("HTML(", "VBox(")
 # Colab opens a notebook alone: the button needs this cell.
 COLAB = """<details class="d-print-none"><summary>On Colab</summary>
 
@@ -97,8 +95,8 @@ def adapt(path: Path, address: str) -> None:
             cell.source = linked(cell.source, path, address)
         for output in cell.get("outputs", []):
             shown = output.get("data", {})
-            if shown.get("text/plain", "").startswith(WIDGETS):
-                del shown["text/plain"]
+            if shown.get("text/plain", "").startswith("HTML("):
+                del shown["text/plain"]  # of a widget: its picture follows
             if "text/markdown" in shown:
                 text = shown["text/markdown"]
                 shown["text/markdown"] = linked(text, path, address)

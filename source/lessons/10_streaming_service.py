@@ -158,6 +158,9 @@ print(meter)
 # %%
 @app.websocket("/answers/{name}")
 async def follow(socket: WebSocket, name: str):
+    if name not in runs:
+        await socket.close()  # not accepted yet: the status is 403
+        return
     run = runs[name]
 
     async def listen():

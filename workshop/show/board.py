@@ -14,6 +14,13 @@ SAYS = {"width": "16em"}
 BUTTON = {"width": "6em"}
 
 
+class Rows(VBox):
+    """The box with all of it."""
+
+    def __repr__(self) -> str:  # what a page without a kernel shows
+        return "Board of runs: run the notebook to use it."
+
+
 class Board:
     """Run ``stream_of(name)`` for each name, in a task of its own.
 
@@ -51,7 +58,7 @@ class Board:
             self._names, self._says, self.cancels, strict=True
         ):
             rows.append(HBox([Label(name, layout=NAME), says, cancel]))
-        display(VBox([self.start, *rows]))
+        display(Rows([self.start, *rows]))
 
     def _soon(self, function: Callable[..., None], *args: object) -> None:
         self._loop.call_soon_threadsafe(function, *args)

@@ -15,7 +15,14 @@ from workshop.observe import Timeline
 MOST = 8  # tables
 
 
-async def show(waiters: dict[str, Callable[[int], Any]]) -> widgets.VBox:
+class Slider(widgets.VBox):
+    """The box with all of it."""
+
+    def __repr__(self) -> str:  # what a page without a kernel shows
+        return "Slider with a timeline: run the notebook to use it."
+
+
+async def show(waiters: dict[str, Callable[[int], Any]]) -> Slider:
     """Show the waiters' buttons, a slider and the timeline of the choice.
 
     Each waiter takes a number of tables; it may be sync or async. Returns
@@ -47,4 +54,4 @@ async def show(waiters: dict[str, Callable[[int], Any]]) -> widgets.VBox:
     waiter.observe(redraw, "value")
     redraw()
     await asyncio.wrap_future(drawings[0])
-    return widgets.VBox([tables, waiter, figure])
+    return Slider([tables, waiter, figure])
