@@ -100,6 +100,12 @@ changed(
     - except TimeoutError:
     + except (TimeoutError, asyncio.CancelledError):
 
+    with time enough it returned only 'Yes.'
+    - text += message.text
+    + text += message.text
+    + if text.endswith("."):
+    +     break
+
     it returned a list, not the text
     - return text
     + return [text]

@@ -98,9 +98,10 @@ async def _answered(
 
 
 async def _enough_time(answer: Answer) -> None:
-    whole = "".join(AWKWARD_TOKENS)
+    parts = ["Yes.", *AWKWARD_TOKENS]  # it does not end with a sentence
+    whole = "".join(parts)
     for question in (SOUP, TEA):
-        model, graph = _graph(answer, *AWKWARD_TOKENS)
+        model, graph = _graph(answer, *parts)
         text = await _answered(answer, graph, 60, question)
         model.must_be_used("graph")
         model.watch.must_not_block(": no limit can end it")
