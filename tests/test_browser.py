@@ -217,20 +217,22 @@ def test_each_research_has_progress_and_a_cancel_button(desk: Desk) -> None:
     board = widget(lesson)
     start = board.get_by_role("button", name="Start")
     cancels = board.get_by_role("button", name="Cancel")
-    opened.control("pace", per_token=0.6)  # a person needs time to press
+    opened.control("meter/reset")
     # From its second event on, a widget's callback runs in another thread.
-    for cancelled in 2, 0:
-        opened.control("meter/reset")
+    for cancelled, requests, cut_off in (2, 4, 1), (0, 8, 5):
+        for _ in range(4):  # each waits until it is cancelled, or all are
+            opened.control("faults", kind="stall", after_tokens=2)
         start.click()
-        row = board.locator(".widget-hbox").nth(cancelled)
-        begun = row.get_by_text(re.compile(r"^[1-9]\d* tokens?$"))
-        expect(begun).to_be_visible()
+        expect(board.get_by_text("2 tokens", exact=True)).to_have_count(4)
         cancels.nth(cancelled).click()
-        counts = counted(desk, 4)
-        assert (counts["requests"], counts["cut_off"]) == (4, 1)
-        expect(board.get_by_text("16 tokens, done")).to_have_count(3)
-        ended = board.get_by_text(re.compile("tokens?, cancelled"))
+        ended = board.get_by_text("2 tokens, cancelled")
         expect(ended).to_have_count(1)
+        eventually(lambda: opened.counts()["in_flight"] == 3, "one ends")
+        counts = opened.counts()
+        assert (counts["requests"], counts["cut_off"]) == (requests, cut_off)
+    start.click()
+    expect(board.get_by_text("16 tokens, done")).to_have_count(4)
+    assert counted(desk, 12)["cut_off"] == 8
 
 
 def test_nothing_is_loaded_from_elsewhere(desk: Desk) -> None:

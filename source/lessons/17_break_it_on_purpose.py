@@ -358,7 +358,7 @@ from workshop.serve import serve
 llm = ChatOpenAI(model=model.name, timeout=30, stream_chunk_timeout=None)
 agent = create_agent(llm, tools=[])
 ASK = {"messages": [("user", "What is the price of the soup?")]}
-LONG = {"messages": [("user", "Praise the soup in 100 words")]}
+LONG = {"messages": [("user", "Praise the soup in 400 words")]}
 TABLE = {"configurable": {"thread_id": "1"}}
 if model.practice:
     model.pace(ttft=0.3, per_token=0.005)
