@@ -23,9 +23,9 @@ each stream. *Whole* answers have every token in order. *Others* is the share
 of the machine that processes used which have nothing to do with it. Each row
 is the round that others disturbed least.
 
-The service's limit of 50 runs a worker is lifted here. Without it, 1,000
-first tokens at once come as late as the whole answers: each run is prepared
-before any goes on. That is what the limit is for: it answers 503 to whom it
+The service's limit of 50 runs a worker is lifted here. Runs that begin at the
+same moment share the work of beginning, so with 1,000 of them the first token
+comes late. That is what the limit is for: it answers 503 to whom it
 cannot serve well."""
 
 HOW = """\
