@@ -34,7 +34,8 @@ llm = ChatOpenAI(model=model.name, max_retries=0, stream_chunk_timeout=None)
 agent = create_agent(llm, tools=[])
 
 # %% [markdown]
-# The next cell is folded. It holds `Events` and `Run` of lesson 09.
+# The next two cells are folded. The first holds the list that readers follow,
+# as in lesson 09.
 
 
 # %% tags=["folded"]
@@ -59,6 +60,12 @@ class Events:
                 yield seen, name, data
 
 
+# %% [markdown]
+# The second holds the task that fills it, without the time limit of lesson 09:
+# this lesson limits how many there are.
+
+
+# %% tags=["folded"]
 async def answer(question, events):
     given = {"messages": [("user", question)]}
     reason = None
